@@ -1,0 +1,1 @@
+"""The nouns and the contracts. No input/output libraries, no torch."""

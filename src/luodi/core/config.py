@@ -1,0 +1,165 @@
+"""`luodi.yaml`, read into frozen types. An unknown key is one line with "did you mean".
+
+At most 15 keys at the top. Each stage owns the type of its settings (`stages/<verb>/config.py`) and this
+module knows none of them: `read_brief` takes them as a mapping from verb to type.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+import yaml
+
+from luodi.core.types import Columns
+from luodi.errors import ConfigError
+from luodi.messages import tr
+
+FILE = "luodi.yaml"
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Brief:
+    """What a typical user writes: the whole page, apart from the stages' own settings."""
+
+    goal: str = ""
+    """What the model is for, in the user's words. Goes onto the report."""
+    task: str = ""
+    """A file of tasks/, or the dotted path of a module of yours."""
+    data: str | list[str] | dict[str, str] = ""
+    """A file, a folder, a list of them, or one for each of train, validation and test; `package:NAME/path` is
+    data that travels in an installed Python package."""
+    input: str | list[str] = ""
+    """The column, or columns, that the model reads."""
+    target: str = ""
+    """The column that holds the right answer."""
+    group: str | None = None
+    """Rows with one value here stay together on one side of the split: a user, a document."""
+    model: str = "auto"
+    """auto, a packaged name, a folder, a hub id, or family:size for training from scratch."""
+    budget: str = ""
+    """Time for training: "10 min", "2 h". Empty: until the score no longer rises."""
+    seed: int = 0
+    """Everything that is drawn at random is drawn from this."""
+    accept: dict[str, Any] = field(default_factory=dict)
+    """The contract."""
+
+    @property
+    def columns(self) -> Columns:
+        inputs = (self.input,) if isinstance(self.input, str) else tuple(self.input)
+        return Columns(input=inputs, target=self.target or None, group=self.group)
+
+    @property
+    def budget_seconds(self) -> float | None:
+        return parse_duration(self.budget) if self.budget else None
+
+
+def read_yaml(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The file's keys with `key=value` and `stage.key=value` laid over them."""
+    path = folder / FILE
+    if not path.is_file():
+        message = tr("There is no {file} in {folder}.").format(file=FILE, folder=folder)
+        raise ConfigError(message, code="config.missing", hint=tr("Make one with: luodi new YOUR_FILE"))
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        message = tr("{file} is not valid YAML (line {line}).").format(file=path, line=where.line + 1 if where else "?")
+        raise ConfigError(message, code="config.yaml") from error
+    if not isinstance(told, dict):
+        raise ConfigError(tr("{file} must hold `key: value` lines.").format(file=path), code="config.yaml")
+    for override in overrides:
+        _lay_over(told, override)
+    return told
+
+
+def split_brief(told: Mapping[str, Any], stages: Mapping[str, type]) -> tuple[Brief, Mapping[str, Any]]:
+    """The brief, and each stage's typed settings by verb. Raises ConfigError in one line."""
+    known = [f.name for f in dataclasses.fields(Brief)]
+    for key in told:
+        if key not in known and key not in stages:
+            message = tr("{file} has an unknown key: {key}.").format(file=FILE, key=key)
+            raise ConfigError(message, code="config.unknown_key", hint=did_you_mean(str(key), (*known, *stages)))
+    brief = typed(Brief, {k: v for k, v in told.items() if k in known}, "")
+    return brief, {verb: typed(kind, told.get(verb) or {}, verb) for verb, kind in stages.items()}
+
+
+def typed(kind: type[Settings], told: Any, where: str) -> Settings:
+    """A mapping as a frozen dataclass; `where` is the key that it stands under."""
+    if not isinstance(told, Mapping):
+        raise ConfigError(tr("{where} must hold `key: value` lines.").format(where=where), code="config.type")
+    names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in told:
+        if key not in names:
+            message = tr("{where} has an unknown key: {key}.").format(where=where or FILE, key=key)
+            raise ConfigError(message, code="config.unknown_key", hint=did_you_mean(str(key), names))
+    try:
+        return msgspec.convert(dict(told), kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), where, kind), code="config.type") from error
+
+
+def schema(stages: Mapping[str, type]) -> dict[str, Any]:
+    """JSON schema of the whole file, for editors; field sentences become descriptions."""
+    top: dict[str, Any] = msgspec.json.schema(Brief)
+    definitions = top.pop("$defs")
+    properties = definitions.pop("Brief")["properties"]
+    for verb, kind in stages.items():
+        part = msgspec.json.schema(kind)
+        definitions.update(part["$defs"])
+        properties[verb] = {"$ref": f"#/$defs/{kind.__name__}"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "title": FILE, "type": "object",
+        "additionalProperties": False, "properties": properties, "$defs": definitions,
+    }  # fmt: skip
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint, or nothing where nothing is near. Case is folded: `Epochs` is near `epochs`."""
+    folded = {k.casefold(): k for k in known}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
+    if near:
+        return tr("Did you mean {name}?").format(name=folded[near[0]])
+    return tr("Known: {names}.").format(names=", ".join(sorted(folded.values())))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "90 s", "10 min", "2 h"; a bare number is minutes."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|sec|min|m|h)?\s*", str(text))
+    if not match:
+        message = tr('budget is {text!r}; write it like "90 s", "10 min" or "2 h".').format(text=text)
+        raise ConfigError(message, code="config.budget")
+    return float(match[1]) * {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, None: 60}[match[2]]
+
+
+def _lay_over(told: dict[str, Any], override: str) -> None:
+    path, sign, value = override.partition("=")
+    if not sign or not path:
+        message = tr("{text} is not of the form key=value.").format(text=override)
+        raise ConfigError(message, code="config.override")
+    # Contract names hold dots (slices.language.zh): below `accept` the rest is one key.
+    *above, last = path.split(".", 1) if path.startswith("accept.") else path.split(".")
+    place = told
+    for name in above:
+        place = place.setdefault(name, {})
+        if not isinstance(place, dict):
+            raise ConfigError(tr("{where} holds no keys.").format(where=name), code="config.override")
+    place[last] = yaml.safe_load(value)
+
+
+def _explain(error: str, where: str, kind: type) -> str:
+    """msgspec says: Expected `int`, got `str` - at `$.seed`."""
+    match = re.fullmatch(r"Expected `(.+?)`, got `(.+?)` - at `\$\.?(.*)`", error)
+    if not match:
+        return f"{where or FILE}: {error}"
+    key = f"{where}.{match[3]}" if where else match[3]
+    field_type = get_type_hints(kind).get(match[3].split("[")[0], match[1])
+    told = getattr(field_type, "__name__", str(field_type)) if not hasattr(field_type, "__args__") else match[1]
+    return tr("{key} must be {expected}, not {got}.").format(key=key, expected=told, got=match[2])

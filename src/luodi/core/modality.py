@@ -1,0 +1,70 @@
+"""What depends only on the kind of data. A new kind is one file in `modalities/`.
+
+An answer needs a `Codec`: to be read, sent, told apart and watched. An input needs a full `Modality`: it
+must also come apart (`explain`), bear a nudge (`secure`), show its near copies (`prepare`), fall into
+slices (`evaluate`) and have something simple to be held against (the baseline).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic
+
+import numpy as np
+
+from luodi.core.types import Array, Floats, Prediction, X
+
+Predictor = Callable[[Sequence[X]], list[Prediction[str]]]
+
+
+class Codec(ABC, Generic[X]):
+    @abstractmethod
+    def decode(self, wire: Any) -> X:
+        """From what a request or a data file carries. Raises DataError on bad input."""
+
+    @abstractmethod
+    def encode(self, value: X) -> Any:
+        """To JSON types; `decode(encode(x)) == x`."""
+
+    @abstractmethod
+    def schema(self) -> Mapping[str, Any]:
+        """The JSON schema of what `encode` gives: the service's OpenAPI page is made of it."""
+
+    @abstractmethod
+    def fingerprint(self, value: X) -> str:
+        """Equal for values that a person would call the same; drops duplicates and leaks."""
+
+    @abstractmethod
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the numbers that `features` gives, in order."""
+
+    @abstractmethod
+    def features(self, value: X) -> Floats:
+        """A few numbers whose distribution `monitor` watches."""
+
+
+class Modality(Codec[X]):
+    @abstractmethod
+    def regions(self, value: X) -> Sequence[str]:
+        """Names of the parts that can be hidden one at a time."""
+
+    @abstractmethod
+    def hide(self, value: X, regions: Sequence[int]) -> X:
+        """The value without these regions, as neutral as the kind allows."""
+
+    @abstractmethod
+    def perturb(self, value: X, rng: np.random.Generator) -> X:
+        """A small change that should not change the answer."""
+
+    @abstractmethod
+    def pieces(self, value: X) -> Array:
+        """Hashes (uint32) of small parts; two values are near copies where the sets' Jaccard is high."""
+
+    @abstractmethod
+    def slices(self, value: X) -> Mapping[str, str]:
+        """Slice family to slice: {"length": "short", "language": "zh"}."""
+
+    @abstractmethod
+    def baseline(self, inputs: Sequence[X], targets: Sequence[str], *, seed: int) -> tuple[str, Predictor[X]]:
+        """Its name and a fitted cheap classical model that any Transformer must beat."""

@@ -1,0 +1,82 @@
+"""A Project: a folder with luodi.yaml, data and runs/. Plain files, that git can hold."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from luodi.core.config import Brief, read_yaml, split_brief
+from luodi.core.contract import Contract, parse_contract
+from luodi.core.store import KEY_LENGTH, Store, hash_json
+from luodi.core.task import Task, load_task
+from luodi.errors import ConfigError, InputError
+from luodi.messages import tr
+
+# Verbs that have settings of their own: stages/<verb>/config.py defines SETTINGS.
+CONFIGURED = ("prepare", "train", "evaluate", "compress", "serve")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Project:
+    folder: Path
+    brief: Brief
+    settings: Mapping[str, Any]
+    """Verb to its typed settings."""
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder / "runs")
+
+    @property
+    def task(self) -> Task[Any, Any]:
+        """Before it has learned its answers; a Dataset or a Bundle has the learned one."""
+        if not self.brief.task:
+            raise ConfigError(tr("luodi.yaml names no task."), code="config.task")
+        return load_task(self.brief.task)
+
+    @property
+    def contract(self) -> Contract:
+        return parse_contract(self.brief.accept, [m.name for m in self.task.metrics])
+
+    def key(self, verb: str, inputs: Mapping[str, str], used: Sequence[str]) -> str:
+        """Identity of a result: the verb, its inputs' identities, the keys of the brief that it uses, its own
+        settings, and the code."""
+        brief = msgspec.to_builtins(self.brief)
+        told = {
+            "verb": verb, "inputs": dict(inputs), "brief": {name: brief[name] for name in used},
+            "settings": msgspec.to_builtins(self.settings.get(verb)), "code": code_version(),
+        }  # fmt: skip
+        return hash_json(told)[:KEY_LENGTH]
+
+
+def open_project(folder: Path | str = ".", overrides: Sequence[str] = ()) -> Project:
+    """Raises ConfigError in one line where luodi.yaml does not hold together."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(tr("There is no folder {folder}.").format(folder=path), code="project.folder")
+    brief, settings = split_brief(read_yaml(path, overrides), settings_types())
+    if isinstance(brief.input, str) and not brief.input or not brief.data:
+        raise ConfigError(tr("luodi.yaml must say data and input."), code="config.incomplete")
+    return Project(folder=path, brief=brief, settings=settings)
+
+
+def settings_types() -> Mapping[str, type]:
+    """Verb to the type of its settings."""
+    return {verb: importlib.import_module(f"luodi.stages.{verb}.config").SETTINGS for verb in CONFIGURED}
+
+
+@cache
+def code_version() -> str:
+    """Hash of Luodi's own sources: results made by other code are other results."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()

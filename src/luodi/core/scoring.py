@@ -1,0 +1,82 @@
+"""From answers to numbers: every metric of a task, its slices, and how far it is above the baselines.
+
+Used wherever a Bundle is judged, so a score means the same at evaluate, compress, serve and monitor.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from luodi.core.measure import Measure, Metric, difference, mcnemar, paired_p, with_interval
+from luodi.core.task import Task
+from luodi.core.types import Example, Prediction, X, Y
+
+SMALLEST_SLICE = 30
+"""Fewer examples say too little: at 30, a score of 0.9 has an interval of about +-0.11."""
+
+
+def deciding_metric(task: Task[Any, Any], quality: Sequence[str] = ()) -> Metric:
+    """The contract's first quality limit; the task's own first metric where it names none."""
+    by_name = {metric.name: metric for metric in task.metrics}
+    return next((by_name[name] for name in quality if name in by_name), task.metrics[0])
+
+
+def score(
+    task: Task[X, Y], examples: Sequence[Example[X, Y]], predictions: Sequence[Prediction[Y]], metric: Metric
+) -> dict[str, Measure]:
+    """All metrics on all examples, and `metric` on each slice: {"accuracy": ..., "slices.language.zh": ...}."""
+    targets = [e.target for e in examples]
+    numbers = {m.name: with_interval(m, m.sums(targets, predictions)) for m in task.metrics}
+    for name, places in slices_of(task, examples).items():
+        part = metric.sums([targets[i] for i in places], [predictions[i] for i in places])
+        numbers[f"slices.{name}"] = with_interval(metric, part)
+    return numbers
+
+
+def slices_of(task: Task[X, Y], examples: Sequence[Example[X, Y]]) -> dict[str, list[int]]:
+    """"family.slice" to places, for slices large enough to speak of and smaller than the whole."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, example in enumerate(examples):
+        for family, name in task.slices(example).items():
+            found[f"{family}.{name}"].append(place)
+    return {k: v for k, v in sorted(found.items()) if SMALLEST_SLICE <= len(v) < len(examples)}
+
+
+def against(
+    task: Task[X, Y], examples: Sequence[Example[X, Y]], predictions: Sequence[Prediction[Y]],
+    simple: Mapping[str, Sequence[Prediction[str]]], metric: Metric,
+) -> dict[str, tuple[Measure, float]]:  # fmt: skip
+    """Baseline name to (how far we are above it, paired p). McNemar where an answer is right or wrong."""
+    targets = [str(task.output.encode(e.target)) for e in examples]
+    answers = [_as_text(task, p) for p in predictions]
+    found = {}
+    for name, theirs_answers in simple.items():
+        ours, theirs = _same_columns(metric, targets, answers, theirs_answers)
+        gap = difference(metric, ours, theirs)
+        if np.isin(ours, (0.0, 1.0)).all() and ours.shape[1] == 2:
+            p = mcnemar([bool(v) for v in ours[:, 0]], [bool(v) for v in theirs[:, 0]])
+        else:
+            p = paired_p(metric, ours, theirs)
+        found[name] = (gap if metric.higher_is_better else _negated(gap), p)
+    return found
+
+
+def _same_columns(
+    metric: Metric, targets: Sequence[str], ours: Sequence[Prediction[str]], theirs: Sequence[Prediction[str]]
+) -> tuple[Any, Any]:
+    """Both sides' sums over one set of classes: sums may have a column for each class that they meet."""
+    both = metric.sums([*targets, *targets], [*ours, *theirs])
+    return both[: len(targets)], both[len(targets) :]
+
+
+def _as_text(task: Task[X, Y], prediction: Prediction[Y]) -> Prediction[str]:
+    value = str(task.output.encode(prediction.value))
+    return Prediction(value=value, confidence=prediction.confidence, scores=prediction.scores)
+
+
+def _negated(gap: Measure) -> Measure:
+    return Measure(value=-gap.value, low=-gap.high, high=-gap.low, n=gap.n, unit=gap.unit)

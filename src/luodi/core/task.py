@@ -1,0 +1,212 @@
+"""What depends on the question asked. A new task is one file in `tasks/`; the folder is the registry.
+
+Two kinds, told apart by type. A `OnePassTask` is answered by one forward pass that any engine can run,
+then `decode`. A `GenerativeTask` runs a decoding loop and can stream. Stages call `predict` and never ask.
+
+No torch is imported by a task file's module level: reading, collating, decoding and metrics work on
+numpy, so that a service needs none; `build` and `loss` import torch inside.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, runtime_checkable
+
+import numpy as np
+
+from luodi.core.measure import Metric
+from luodi.core.modality import Codec, Modality, Predictor
+from luodi.core.types import Batch, Columns, Example, Item, Prediction, Row, X, Y
+from luodi.errors import ConfigError, DataError
+from luodi.messages import tr
+
+if TYPE_CHECKING:  # the type only: core works without torch installed
+    from torch import Tensor
+    from torch.nn import Module
+
+
+@runtime_checkable
+class Processor(Protocol):
+    """Turns raw inputs into a model's numbers: a tokenizer, an image resizer, a filter bank."""
+
+    def encode(self, parts: Sequence[Any]) -> list[Item]:
+        """One item for each part."""
+
+    def save(self, folder: Path) -> None:
+        """Writes all that `open_processor` of the same backend needs; no pickle."""
+
+
+class Engine(Protocol):
+    """Runs a forward pass: torch, ONNX Runtime, OpenVINO. Arrays in, arrays out."""
+
+    def run(self, batch: Batch) -> Mapping[str, np.ndarray[Any, Any]]: ...
+
+
+class Base(Protocol):
+    """Where weights and tokenizer come from (`models/source.py`): packaged, hub, folder, or from scratch."""
+
+    @property
+    def name(self) -> str: ...
+
+    def processor(self, corpus: Iterable[str]) -> Processor:
+        """The base's own; one trained on `corpus` where the base starts from random weights."""
+
+    def encoder(self) -> Module: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schema:
+    """What a task learned about its answers from the training rows. Travels inside the Bundle."""
+
+    labels: tuple[str, ...] = ()
+    max_length: int = 256
+    """Longest input, in the processor's units; longer ones are cut."""
+    threshold: float | None = None
+    """Smallest confidence for the first label of two; chosen on validation."""
+    template: str = ""
+    """Prompt or chat template of generative tasks."""
+
+
+class Task(ABC, Generic[X, Y]):
+    """A question. The constructor only stores; `learn` gives the same question with its answers known."""
+
+    name: ClassVar[str]  # equals the file's name; a test holds it to that
+    input: ClassVar[Modality[Any]]
+    output: ClassVar[Codec[Any]]
+    metrics: ClassVar[tuple[Metric, ...]]  # the first one decides
+
+    def __init__(self, schema: Schema | None = None) -> None:
+        self.schema = schema or Schema()
+
+    def read(self, row: Row, columns: Columns) -> Example[X, Y]:
+        """Raises DataError where a cell is missing or is not of the kind."""
+        wire = [_cell(row, name) for name in columns.input]
+        return Example(
+            id=str(row[columns.id]) if columns.id else "",
+            input=self.input.decode(wire[0] if len(wire) == 1 else wire),
+            target=self.output.decode(_cell(row, columns.target)),
+            group=str(row[columns.group]) if columns.group else "",
+        )
+
+    @abstractmethod
+    def learn(self, examples: Sequence[Example[X, Y]], schema: Schema) -> Schema:
+        """The answer space seen in training rows, with `schema`'s other fields kept."""
+
+    @abstractmethod
+    def corpus(self, inputs: Iterable[X]) -> Iterable[str]:
+        """The texts that a tokenizer trained from scratch should see."""
+
+    @abstractmethod
+    def encode(self, inputs: Sequence[X], processor: Processor) -> list[Item]:
+        """Numbers of each input, cut to `schema.max_length`. Done once and kept."""
+
+    @abstractmethod
+    def collate(self, items: Sequence[Item], targets: Sequence[Y] | None = None) -> Batch:
+        """One padded batch; with targets under the key `labels` where they are given."""
+
+    @abstractmethod
+    def build(self, base: Base) -> Module:
+        """The network: what the base gives and a head for this question."""
+
+    @abstractmethod
+    def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor: ...
+
+    @abstractmethod
+    def predict(self, items: Sequence[Item], engine: Engine) -> list[Prediction[Y]]:
+        """Answers, in order."""
+
+    def slices(self, example: Example[X, Y]) -> Mapping[str, str]:
+        """Where an example belongs when scores are looked at by parts."""
+        return self.input.slices(example.input)
+
+    def baselines(self, examples: Sequence[Example[X, Y]], *, seed: int) -> Mapping[str, Predictor[X]]:
+        """Simple answers that the model must beat. Targets stand as text: baselines know no task."""
+        targets = [str(self.output.encode(e.target)) for e in examples]
+        commonest, count = Counter(targets).most_common(1)[0]
+        constant: Prediction[str] = Prediction(value=commonest, confidence=count / len(targets))
+        name, predictor = self.input.baseline([e.input for e in examples], targets, seed=seed)
+        return {"majority": lambda inputs: [constant] * len(inputs), name: predictor}
+
+
+class OnePassTask(Task[X, Y]):
+    """`outputs = model(**batch)`, then `decode(outputs)`."""
+
+    @abstractmethod
+    def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]]) -> list[Prediction[Y]]: ...
+
+    def predict(self, items: Sequence[Item], engine: Engine) -> list[Prediction[Y]]:
+        """In batches of similar length; each answer stands at its input's place."""
+        answers: dict[int, Prediction[Y]] = {}
+        for places in batches_by_length([item_size(i) for i in items]):
+            outputs = engine.run(self.collate([items[i] for i in places]))
+            answers.update(zip(places, self.decode(outputs), strict=True))
+        return [answers[i] for i in range(len(items))]
+
+
+class GenerativeTask(Task[X, Y]):
+    """A decoding loop. `predict` is what the stream adds up to."""
+
+    @abstractmethod
+    def stream(self, item: Item, engine: Engine) -> Iterator[str]:
+        """Pieces of the answer as they come."""
+
+
+def item_size(item: Item) -> int:
+    """How many positions of a batch an item takes."""
+    return max(len(array) if array.ndim else 1 for array in item.values())
+
+
+def batches_by_length(sizes: Sequence[int], *, budget: int = 2048, most: int = 64) -> Iterator[list[int]]:
+    """Places in batches of at most `budget` padded positions and `most` items, shortest first."""
+    batch: list[int] = []
+    for place in sorted(range(len(sizes)), key=lambda i: (sizes[i], i)):
+        if batch and ((len(batch) + 1) * sizes[place] > budget or len(batch) == most):
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def pad(arrays: Sequence[np.ndarray[Any, Any]], value: float = 0) -> np.ndarray[Any, Any]:
+    """Stack along a new first axis, the second filled up with `value` to the longest."""
+    longest = max(len(a) for a in arrays)
+    shape = (len(arrays), longest, *arrays[0].shape[1:])
+    out = np.full(shape, value, dtype=arrays[0].dtype)
+    for row, array in zip(out, arrays, strict=True):
+        row[: len(array)] = array
+    return out
+
+
+def _cell(row: Row, column: str | None) -> Any:
+    value = None if column is None else row.get(column)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise DataError(tr("The column {column} is empty.").format(column=column), code="data.empty_cell")
+    return value
+
+
+def load_task(name: str, schema: Schema | None = None) -> Task[Any, Any]:
+    """`name` is a file of `tasks/`, or the dotted path of a module in another installed package."""
+    path = name if "." in name else f"luodi.tasks.{name}"
+    if "." not in name and name not in task_names():
+        message = tr("No task is called {name}; there are: {names}.")
+        raise ConfigError(message.format(name=name, names=", ".join(task_names())), code="config.task")
+    module = importlib.import_module(path)
+    mine = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == path]
+    found = [c for c in mine if issubclass(c, Task)]
+    if len(found) != 1:
+        message = tr("{path} must define exactly one Task; it defines {count}.")
+        raise ConfigError(message.format(path=path, count=len(found)), code="config.task")
+    task: Task[Any, Any] = found[0](schema)
+    return task
+
+
+def task_names() -> list[str]:
+    folder = importlib.import_module("luodi.tasks").__path__
+    return sorted(m.name for m in pkgutil.iter_modules(folder) if not m.name.startswith("_"))

@@ -1,0 +1,27 @@
+"""An encoder with a linear head: one answer for the whole input."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class EncoderHead(nn.Module):
+    """Mean of the last layer over real positions, dropout, one linear layer.
+
+    The mean, not the first position: encoders made for sentence vectors (E5, Wang et al. 2022) were trained
+    so, and for BERT it is as good.
+    """
+
+    def __init__(self, encoder: nn.Module, *, num_labels: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        width: int = encoder.config.hidden_size  # type: ignore[union-attr,assignment]
+        self.head = nn.Linear(width, num_labels)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        """input_ids, attention_mask: B x T whole numbers. Gives logits: B x labels."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # B x T x 1
+        pooled = (hidden * mask).sum(1) / mask.sum(1)
+        return {"logits": self.head(self.dropout(pooled))}

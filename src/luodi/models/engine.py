@@ -1,0 +1,54 @@
+"""The torch engine: the network that was trained, and the same one opened from a Bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from luodi.core.task import Task
+from luodi.core.types import Batch
+from luodi.models.source import ScratchBase
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class TorchEngine:
+    """`run` leaves the model in the mode (training or not) in which it found it."""
+
+    model: torch.nn.Module
+    device: str = "cpu"
+
+    def run(self, batch: Batch) -> Mapping[str, np.ndarray[Any, Any]]:
+        was_training = self.model.training
+        self.model.eval()
+        with torch.inference_mode():
+            outputs = self.model(**to_torch(batch, self.device))
+        self.model.train(was_training)
+        return {name: value.float().cpu().numpy() for name, value in outputs.items()}
+
+
+def to_torch(batch: Batch, device: str = "cpu") -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in batch.items()}
+
+
+def save_network(model: torch.nn.Module, folder: Path) -> None:
+    """safetensors; tied weights are written once for each name, since the format refuses shared memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
+
+
+def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], threads: int | None) -> TorchEngine:
+    """The network that `network` describes, with the folder's weights."""
+    if threads:
+        torch.set_num_threads(threads)
+    model = task.build(ScratchBase(name=str(network["base"]), config=network["config"]))
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    return TorchEngine(model=model.eval())

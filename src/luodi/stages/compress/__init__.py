@@ -1,0 +1,1 @@
+"""Bundle to Bundle: smaller, faster, and still the same answers."""

@@ -1,0 +1,1 @@
+"""Bundle and Dataset to a Scorecard."""

@@ -1,0 +1,31 @@
+"""Settings of `train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainSettings:
+    epochs: int = 3
+    """Passes over the training rows at most; a budget may allow fewer."""
+    learning_rate: float = 8e-5
+    """Peak rate of AdamW, reached after the warm-up and then falling to 0."""
+    warmup: float = 0.06
+    """Share of all steps in which the rate rises."""
+    weight_decay: float = 0.01
+    tokens_per_batch: int = 1024
+    """Padded tokens of a batch. On a CPU small batches stay in its cache: 1,024 is faster than 16,384."""
+    max_length: int = 192
+    """Tokens of the longest input; longer ones are cut."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the processor multiplies it in hardware."""
+    device: str = "auto"
+    evaluations: int = 2
+    """How often in an epoch the validation score is taken, and the best weights kept."""
+    patience: int = 4
+    """Stop after so many evaluations without a better score."""
+
+
+SETTINGS = TrainSettings

@@ -1,0 +1,43 @@
+"""Shared by all tests: one torch thread a worker, no colour, a language that tests choose themselves."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
+
+REQUIRED = set(filter(None, os.environ.get("LUODI_REQUIRE", "").split(",")))
+
+
+def miss(what: str, reason: str) -> None:
+    """Skip for want of something outside the project; a failure where `LUODI_REQUIRE` says that it is there."""
+    if what in REQUIRED:
+        pytest.fail(f"LUODI_REQUIRE={what}, but {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of verification data (`LUODI_TEST_DATA`)."""
+    folder = Path(os.environ.get("LUODI_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        miss("data", "no verification data: set LUODI_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("LUODI_LANG", "en")
+    with warnings.catch_warnings():
+        yield
+
+
+@pytest.fixture(params=["en", "zh"])
+def both_languages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("LUODI_LANG", request.param)
+    return str(request.param)
