@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from luodi.core.types import Dataset
+
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
 
 REQUIRED = set(filter(None, os.environ.get("LUODI_REQUIRE", "").split(",")))
@@ -41,3 +43,31 @@ def english(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def both_languages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("LUODI_LANG", request.param)
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared Dataset on disk: read, not written to."""
+    from tiny import write_dataset
+
+    folder = tmp_path_factory.mktemp("tiny") / "data"
+    write_dataset(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset() -> Dataset[str, str]:
+    """The same as typed examples."""
+    from tiny import make_dataset
+
+    return make_dataset()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed Bundle of a model trained in seconds. Tests copy it before they change anything."""
+    from tiny import write_bundle
+
+    folder = tmp_path_factory.mktemp("tiny") / "bundle"
+    write_bundle(folder)
+    return folder

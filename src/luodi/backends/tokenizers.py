@@ -30,6 +30,10 @@ class TextProcessor:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         return [{"input_ids": np.asarray(e.ids, np.int32)} for e in self.tokenizer.encode_batch(list(parts))]
 
+    @property
+    def num_tokens(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(str(folder / FILE), pretty=False)
@@ -54,14 +58,18 @@ def load_processor(location: str) -> TextProcessor:
 
 
 def train_processor(corpus: Iterable[str], *, vocabulary: int) -> TextProcessor:
-    """WordPiece as BERT has it: Chinese by character, other scripts by word pieces."""
+    """Byte-pair pieces of words; Chinese characters and marks stand alone.
+
+    Not the library's WordPiece trainer: it numbers its `##` pieces in the order of a randomly seeded hash map,
+    so that two runs on the same texts give two vocabularies.
+    """
     library = need("tokenizers")
-    tokenizer = library.Tokenizer(library.models.WordPiece(unk_token=UNKNOWN))
-    tokenizer.normalizer = library.normalizers.Sequence(
-        [library.normalizers.NFKC(), library.normalizers.BertNormalizer(lowercase=True)]
-    )
-    tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
-    trainer = library.trainers.WordPieceTrainer(
+    tokenizer = library.Tokenizer(library.models.BPE(unk_token=UNKNOWN))
+    tokenizer.normalizer = library.normalizers.Sequence([library.normalizers.NFKC(), library.normalizers.Lowercase()])
+    before = library.pre_tokenizers
+    alone = [before.Split(library.Regex(pattern), "isolated") for pattern in (r"\p{Han}", r"[\p{P}\p{S}&&[^▁]]")]
+    tokenizer.pre_tokenizer = before.Sequence([before.Metaspace(), *alone])
+    trainer = library.trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=[PAD, UNKNOWN, START, END], show_progress=False
     )
     tokenizer.train_from_iterator(corpus, trainer)

@@ -30,10 +30,12 @@ def build_encoder(config: Mapping[str, Any]) -> Module:
     return model
 
 
-def describe(encoder: Module) -> Mapping[str, Any]:
-    """What `build_encoder` needs to set the same network up again."""
-    told: dict[str, Any] = encoder.config.to_diff_dict()  # type: ignore[union-attr,operator]
-    return {k: v for k, v in told.items() if k not in ("transformers_version", "dtype", "architectures", "_name_or_path")}
+def describe(location: str) -> Mapping[str, Any]:
+    """What `build_encoder` needs to set the network of a folder or hub id up again, without its weights."""
+    config = need("transformers").AutoConfig.from_pretrained(location, trust_remote_code=False)
+    told: dict[str, Any] = config.to_diff_dict()
+    other = ("transformers_version", "dtype", "architectures", "_name_or_path")
+    return {k: v for k, v in told.items() if k not in other}
 
 
 def _no_pooler(config: Mapping[str, Any]) -> dict[str, bool]:

@@ -38,6 +38,10 @@ class Processor(Protocol):
     def encode(self, parts: Sequence[Any]) -> list[Item]:
         """One item for each part."""
 
+    @property
+    def num_tokens(self) -> int:
+        """Size of its vocabulary; 0 where it has none."""
+
     def save(self, folder: Path) -> None:
         """Writes all that `open_processor` of the same backend needs; no pickle."""
 
@@ -54,8 +58,15 @@ class Base(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What sets the same network up again, without its weights."""
+
     def processor(self, corpus: Iterable[str]) -> Processor:
         """The base's own; one trained on `corpus` where the base starts from random weights."""
+
+    def fitted(self, processor: Processor) -> Base:
+        """The base with as many rows in its table of tokens as this processor can name."""
 
     def encoder(self) -> Module: ...
 
@@ -73,6 +84,18 @@ class Schema:
     """Prompt or chat template of generative tasks."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recognition:
+    """A task saying of a table: these columns could be mine."""
+
+    input: tuple[str, ...]
+    target: str
+    confidence: float
+    """0 to 1; the surest task is taken."""
+    reason: str
+    """One or two sentences for the user."""
+
+
 class Task(ABC, Generic[X, Y]):
     """A question. The constructor only stores; `learn` gives the same question with its answers known."""
 
@@ -84,14 +107,19 @@ class Task(ABC, Generic[X, Y]):
     def __init__(self, schema: Schema | None = None) -> None:
         self.schema = schema or Schema()
 
+    @classmethod
+    def recognise(cls, table: Mapping[str, Sequence[Any]]) -> Recognition | None:
+        """Which columns (name to values, all of one length) this task could work on; None where none could."""
+        return None
+
     def read(self, row: Row, columns: Columns) -> Example[X, Y]:
         """Raises DataError where a cell is missing or is not of the kind."""
         wire = [_cell(row, name) for name in columns.input]
         return Example(
-            id=str(row[columns.id]) if columns.id else "",
+            id=_word(row, columns.id),
             input=self.input.decode(wire[0] if len(wire) == 1 else wire),
             target=self.output.decode(_cell(row, columns.target)),
-            group=str(row[columns.group]) if columns.group else "",
+            group=_word(row, columns.group),
         )
 
     @abstractmethod
@@ -189,6 +217,12 @@ def _cell(row: Row, column: str | None) -> Any:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise DataError(tr("The column {column} is empty.").format(column=column), code="data.empty_cell")
     return value
+
+
+def _word(row: Row, column: str | None) -> str:
+    """A cell that may be empty: rows without a group must not become one group called None."""
+    value = None if column is None else row.get(column)
+    return "" if value is None else str(value).strip()
 
 
 def load_task(name: str, schema: Schema | None = None) -> Task[Any, Any]:

@@ -73,7 +73,8 @@ class Text(Modality[str]):
         return value[:i] + value[i + 1] + value[i] + value[i + 2 :]
 
     def pieces(self, value: str) -> Array:
-        text = re.sub(r"[\W_]+", "", fold(value))
+        folded = fold(value)
+        text = re.sub(r"[\W_]+", "", folded) or folded  # texts of marks alone are not all one text
         count = max(len(text) - _PIECE + 1, 1)
         hashes = {zlib.crc32(text[i : i + _PIECE].encode()) for i in range(count)}
         return np.fromiter(hashes, np.uint32, len(hashes))

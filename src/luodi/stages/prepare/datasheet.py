@@ -1,0 +1,124 @@
+"""What a reader must know before believing a number made from this data; and when to believe none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luodi.core.store import hash_file
+from luodi.core.task import Task
+from luodi.core.types import SPLITS, Datasheet, Example, SplitName, X, Y
+from luodi.messages import tr
+from luodi.stages.prepare import clean
+
+LEAST_ROWS = 30
+LEAST_GROUPS = len(SPLITS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFacts:
+    name: str
+    paths: tuple[Path, ...]
+    encoding: str
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What was found out on the way. The first three stand beside the examples, place by place."""
+
+    groups: tuple[int, ...]
+    strata: tuple[str, ...]
+    """Answers as text; empty where answers are no choices."""
+    splits: tuple[SplitName, ...]
+    dropped: tuple[clean.DroppedRow, ...]
+    sources: tuple[SourceFacts, ...]
+    notes: tuple[str, ...]
+    closed: bool
+
+
+def make_datasheet(task: Task[X, Y], examples: Sequence[Example[X, Y]], facts: Facts) -> Datasheet:
+    slices: dict[str, Counter[str]] = defaultdict(Counter)
+    for example in examples:
+        for family, name in task.slices(example).items():
+            slices[family][name] += 1
+    dropped = Counter(row.reason for row in facts.dropped)
+    targets = {
+        name: dict(Counter(a for a, s in zip(facts.strata, facts.splits, strict=True) if s == name).most_common())
+        for name in SPLITS
+    }
+    return Datasheet(
+        rows_read=sum(source.rows for source in facts.sources),
+        rows_kept=len(examples),
+        dropped=dict(dropped.most_common()),
+        splits={name: facts.splits.count(name) for name in SPLITS},
+        targets=targets if facts.closed else {},
+        slices={family: dict(found.most_common()) for family, found in slices.items()},
+        sources={source.name: _told(source) for source in facts.sources},
+        leak_share=leak_share(task, examples, facts),
+        notes=(*facts.notes, *_notes_on_drops(dropped)),
+    )
+
+
+def leak_share(task: Task[X, Y], examples: Sequence[Example[X, Y]], facts: Facts) -> float:
+    """Share of test examples with a copy or near copy in train, looked for anew in the finished splits."""
+    prints = [task.input.fingerprint(e.input) for e in examples]
+    seen = {key for p, g, s in zip(prints, facts.groups, facts.splits, strict=True) if s == "train" for key in (p, g)}
+    test = [p in seen or g in seen for p, g, s in zip(prints, facts.groups, facts.splits, strict=True) if s == "test"]
+    return sum(test) / len(test) if test else 0.0
+
+
+def refusals_of(facts: Facts, sheet: Datasheet) -> Iterator[str]:
+    """Sentences; each one alone makes the verdict REFUSED."""
+    if sheet.rows_kept < LEAST_ROWS:
+        message = tr("{count} usable rows; at least {least} are needed.")
+        yield message.format(count=sheet.rows_kept, least=LEAST_ROWS)
+    if facts.closed:
+        yield from _refusals_of_answers(facts)
+    for name, count in sheet.splits.items():
+        if not count:
+            message = tr("No row is left for {split}: the groups are too few or too large.")
+            yield message.format(split=name)
+    if sheet.leak_share > 0:
+        message = tr("{share:.1%} of the test rows have a copy or near copy among the training rows.")
+        yield message.format(share=sheet.leak_share)
+
+
+def _refusals_of_answers(facts: Facts) -> Iterator[str]:
+    groups: dict[str, set[int]] = defaultdict(set)
+    found_in: dict[str, set[str]] = defaultdict(set)
+    for stratum, group, split in zip(facts.strata, facts.groups, facts.splits, strict=True):
+        groups[stratum].add(group)
+        found_in[stratum].add(split)
+    if len(groups) == 1:
+        message = tr("All rows have the same answer, {answer!r}: there is nothing to learn.")
+        yield message.format(answer=next(iter(groups)))
+    for stratum, found in sorted(groups.items()):
+        if len(found) < LEAST_GROUPS:
+            message = tr("The answer {answer!r} has only {count} independent rows; at least {least} are needed.")
+            yield message.format(answer=stratum, count=len(found), least=LEAST_GROUPS)
+        elif "train" not in found_in[stratum]:
+            yield tr("The answer {answer!r} is tested but never shown in training.").format(answer=stratum)
+
+
+def _told(source: SourceFacts) -> Mapping[str, Any]:
+    """sha256 of the file; of all files' hashes, in order, where the source is a folder."""
+    stamps = [hash_file(path) for path in source.paths]
+    whole = stamps[0] if len(stamps) == 1 else hashlib.sha256("".join(stamps).encode()).hexdigest()
+    return {"encoding": source.encoding, "rows": source.rows, "sha256": whole}
+
+
+def _notes_on_drops(dropped: Mapping[str, int]) -> Iterator[str]:
+    sentences = {
+        clean.DUPLICATE: tr("{count} rows were dropped: the same text had come before."),
+        clean.CONTRADICTORY: tr("{count} rows were dropped: copies of one text disagree on the answer."),
+        clean.UNREADABLE: tr("{count} rows were dropped: a cell is missing or cannot be read."),
+        clean.LEAK: tr("{count} rows were dropped from training: a copy of them is held out for testing."),
+        clean.NOT_DRAWN: tr("{count} rows were left out: only a sample was asked for."),
+    }
+    for reason, count in dropped.items():
+        yield sentences[reason].format(count=count)

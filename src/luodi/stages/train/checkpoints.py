@@ -1,0 +1,109 @@
+"""The run so far, in one safetensors file: trainable weights, optimiser, random state, and the records.
+
+No pickle: torch.save would use it. Written aside and renamed, so a kill leaves the last whole one.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+_RECORDS = "records"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurvePoint:
+    step: int
+    epoch: float
+    seconds: float
+    loss: float
+    """Mean since the point before."""
+    lr: float
+    tokens_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScorePoint:
+    step: int
+    seconds: float
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Records:
+    """What has happened up to a step."""
+
+    step: int = 0
+    seconds: float = 0.0
+    """Time at work, over all interruptions."""
+    curve: tuple[CurvePoint, ...] = ()
+    scores: tuple[ScorePoint, ...] = ()
+    best_step: int = 0
+    best_value: float | None = None
+    """In the direction in which higher is better."""
+    open_loss: float = 0.0
+    """Summed loss of the steps after the last curve point, so that a resumed curve is the same."""
+    open_steps: int = 0
+    open_tokens: int = 0
+    open_seconds: float = 0.0
+    stopped: str = field(default="")
+
+
+def save_weights(path: Path, model: torch.nn.Module) -> None:
+    """Trainable weights only: the others are the base's and do not change."""
+    _write(path, {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}, {})
+
+
+def load_weights(path: Path, model: torch.nn.Module) -> None:
+    parameters = dict(model.named_parameters())
+    with safe_open(path, framework="pt") as file, torch.no_grad():
+        for name in file.keys():  # noqa: SIM118 - this is no dict
+            parameters[name].copy_(file.get_tensor(name))
+
+
+def save_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, records: Records) -> None:
+    tensors = {"rng": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    for name, p in _trainable(model):
+        tensors[f"weight.{name}"] = p.detach().cpu().contiguous()
+        for key, value in optimizer.state[p].items():
+            tensors[f"optimizer.{key}.{name}"] = value.detach().cpu().contiguous()
+    _write(path, tensors, {_RECORDS: msgspec.json.encode(records).decode()})
+
+
+def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Records:
+    """Puts everything back as it was, random state included."""
+    with safe_open(path, framework="pt") as file, torch.no_grad():
+        names = set(file.keys())
+        for name, p in _trainable(model):
+            p.copy_(file.get_tensor(f"weight.{name}"))
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{key}.{name}" in names]
+            state = {key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys}
+            optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
+        torch.set_rng_state(file.get_tensor("rng"))
+        if "rng.cuda" in names and torch.cuda.is_available():
+            torch.cuda.set_rng_state(file.get_tensor("rng.cuda"))
+        told = file.metadata()[_RECORDS]
+    return msgspec.json.decode(told, type=Records)
+
+
+def _trainable(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    aside = path.with_suffix(".tmp")
+    save_file(tensors, aside, metadata)
+    with aside.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    os.replace(aside, path)

@@ -1,0 +1,60 @@
+"""The plan of a run: measured once, stored before step 1, and kept by every resume.
+
+A resumed run must not measure anew: another speed would mean another number of steps, another schedule and
+another model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from luodi.stages.train.batches import epoch_batches
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    steps: int
+    epochs: float
+    """Passes over the data that these steps make."""
+    steps_per_epoch: int
+    evaluate_every: int
+    """Steps between two validation scores."""
+    tokens_per_batch: int
+    seed: int
+    device: str
+    precision: str
+    threads: int
+    learning_rate: float
+    warmup_steps: int
+    seconds_per_step: float
+    """As measured before step 1; 0 where no budget asked for it."""
+    parameters: int
+    trainable: int
+
+
+def steps_in_budget(wanted: int, seconds_per_step: float, budget: float | None, overhead: float) -> int:
+    """As many of the wanted steps as fit, one at the least. `overhead`: seconds for all that is not a step."""
+    if budget is None or not seconds_per_step:
+        return wanted
+    return max(1, min(wanted, int((budget - overhead) / seconds_per_step)))
+
+
+def planned_batches(plan: Plan, sizes: Sequence[int], start: int) -> Iterator[tuple[int, list[int]]]:
+    """(step number from 1, places of its examples), from the step after `start`."""
+    step, epoch = 0, 0
+    while step < plan.steps:
+        for places in epoch_batches(sizes, tokens=plan.tokens_per_batch, seed=plan.seed, epoch=epoch):
+            step += 1
+            if step > plan.steps:
+                return
+            if step > start:
+                yield step, places
+        epoch += 1
+
+
+def rate_at(plan: Plan, step: int) -> float:
+    """Linear warm-up to the peak, then linear fall that ends at 0 (Devlin et al. 2019)."""
+    if step <= plan.warmup_steps:
+        return plan.learning_rate * step / max(plan.warmup_steps, 1)
+    return plan.learning_rate * max(0.0, (plan.steps - step + 1) / max(plan.steps - plan.warmup_steps, 1))

@@ -1,0 +1,289 @@
+"""The stage: set up, plan, run the loop, keep best and last, seal the Bundle."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from luodi.core.bundle import NUM_GOLDEN, Manifest, golden_pairs, seal_bundle
+from luodi.core.config import Brief
+from luodi.core.measure import Measure, Metric, with_interval
+from luodi.core.progress import progress, say
+from luodi.core.scoring import deciding_metric
+from luodi.core.store import need_disk, write_atomically
+from luodi.core.task import Base, Processor, Schema, Task, item_size
+from luodi.core.types import Example, X, Y
+from luodi.messages import tr
+from luodi.models.engine import TorchEngine, save_network
+from luodi.models.source import resolve
+from luodi.stages.train.batches import epoch_batches
+from luodi.stages.train.checkpoints import (
+    BEST,
+    LAST,
+    CurvePoint,
+    Records,
+    ScorePoint,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)  # fmt: skip
+from luodi.stages.train.config import TrainSettings
+from luodi.stages.train.loop import Material, Step, make_optimizer, seconds_per_step, training_steps
+from luodi.stages.train.plan import Plan, planned_batches, steps_in_budget
+from luodi.stages.train.precision import choose_device, choose_precision, set_threads
+
+CURVE_EVERY = 20  # steps between two points of the loss curve
+SAVE_EVERY_S = 60.0  # a kill costs a minute of work at the most
+PROBE_STEPS = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    bundle: Path
+    numbers: dict[str, Measure]
+    findings: tuple[str, ...]
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """All that stays the same during a run."""
+
+    task: Task[Any, Any]
+    processor: Processor
+    model: torch.nn.Module
+    train: Material
+    validation: Material
+    metric: Metric
+    settings: TrainSettings
+    folder: Path
+
+
+def train(
+    task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
+    settings: TrainSettings, folder: Path,
+) -> Trained:  # fmt: skip
+    """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept."""
+    setup, base = _set_up(task, rows, held_back, brief, settings, folder)
+    need_disk(folder, 6 * sum(p.numel() * 4 for p in setup.model.parameters()))
+    plan = _plan(setup, brief)
+    records = _run(setup, plan)
+    load_weights(folder / BEST, setup.model)
+    manifest = Manifest(
+        name=brief.goal or Path(str(brief.data)).stem, task=brief.task or task.name, schema=setup.task.schema,
+        engine="luodi.models.engine", processor=type(setup.processor).__module__,
+        network={"base": base.name, "config": dict(base.config)},
+        recipe={"brief": msgspec.to_builtins(brief), "train": msgspec.to_builtins(settings)}, made_by=("train",),
+        versions={"torch": str(torch.__version__)},
+    )  # fmt: skip
+    _seal(setup, manifest, folder / "bundle")
+    return _told(setup, plan, records, folder / "bundle")
+
+
+def _set_up(
+    task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
+    settings: TrainSettings, folder: Path,
+) -> tuple[Setup, Base]:  # fmt: skip
+    schema = task.learn(rows, Schema(max_length=settings.max_length))
+    learned = type(task)(schema)
+    source = resolve(brief.model)
+    processor = source.processor(learned.corpus([e.input for e in rows]))
+    base = source.fitted(processor)
+    torch.manual_seed(brief.seed)
+    model = learned.build(base)
+    say(tr("Model: {name}, {millions:.1f} million parameters.").format(name=base.name, millions=_count(model) / 1e6))
+    items = learned.encode([e.input for e in (*rows, *held_back)], processor)
+    setup = Setup(
+        task=learned, processor=processor, model=model, settings=settings, folder=folder,
+        train=Material(examples=rows, items=items[: len(rows)]),
+        validation=Material(examples=held_back, items=items[len(rows) :]),
+        metric=deciding_metric(learned, list(brief.accept)),
+    )  # fmt: skip
+    return setup, base
+
+
+def _plan(setup: Setup, brief: Brief) -> Plan:
+    """The stored plan, or a new one, measured and stored."""
+    path = setup.folder / "plan.json"
+    if path.is_file():
+        plan = msgspec.json.decode(path.read_bytes(), type=Plan)
+        torch.set_num_threads(plan.threads)
+        setup.model.to(plan.device)
+        return plan
+    settings = setup.settings
+    device = choose_device(settings.device)
+    setup.model.to(device)
+    sizes = [item_size(i) for i in setup.train.items]
+    per_epoch = len(epoch_batches(sizes, tokens=settings.tokens_per_batch, seed=brief.seed, epoch=0))
+    wanted = per_epoch * settings.epochs
+    draft = Plan(
+        steps=wanted, epochs=settings.epochs, steps_per_epoch=per_epoch, evaluate_every=per_epoch, seed=brief.seed,
+        tokens_per_batch=settings.tokens_per_batch, device=device, threads=set_threads(), warmup_steps=1,
+        precision=choose_precision(settings.precision, device), learning_rate=settings.learning_rate,
+        seconds_per_step=0.0, parameters=_count(setup.model),
+        trainable=sum(p.numel() for p in setup.model.parameters() if p.requires_grad),
+    )  # fmt: skip
+    speed = _probe(setup, draft) if brief.budget_seconds else 0.0
+    # An evaluation is forward only: about a third of a step for each token.
+    share = len(setup.validation.items) / max(len(setup.train.items), 1) / 3
+    overhead = settings.evaluations * settings.epochs * share * per_epoch * speed
+    steps = steps_in_budget(wanted, speed, brief.budget_seconds, overhead)
+    plan = replace(
+        draft, steps=steps, epochs=steps / per_epoch, seconds_per_step=speed,
+        evaluate_every=max(1, min(per_epoch, steps) // settings.evaluations),
+        warmup_steps=max(1, int(steps * settings.warmup)),
+    )  # fmt: skip
+    write_atomically(path, msgspec.json.encode(plan))
+    return plan
+
+
+def _probe(setup: Setup, plan: Plan) -> float:
+    """Seconds of a step, from a few real ones whose effect is undone."""
+    before = {n: p.detach().clone() for n, p in setup.model.named_parameters() if p.requires_grad}
+    optimizer = make_optimizer(setup.model, rate=plan.learning_rate, weight_decay=setup.settings.weight_decay)
+    sizes = [item_size(i) for i in setup.train.items]
+    batches = itertools.islice(planned_batches(plan, sizes, 0), PROBE_STEPS + 2)
+    measured = seconds_per_step(
+        lambda: training_steps(setup.model, setup.task, optimizer, setup.train, plan, batches), PROBE_STEPS
+    )
+    with torch.no_grad():
+        for name, p in setup.model.named_parameters():
+            if name in before:
+                p.copy_(before[name])
+    setup.model.zero_grad(set_to_none=True)
+    return measured
+
+
+def _run(setup: Setup, plan: Plan) -> Records:
+    """From the first step, or from the last checkpoint, to the end."""
+    optimizer = make_optimizer(setup.model, rate=plan.learning_rate, weight_decay=setup.settings.weight_decay)
+    torch.manual_seed(plan.seed)
+    records = Records()
+    if (setup.folder / LAST).is_file():
+        records = load_checkpoint(setup.folder / LAST, setup.model, optimizer)
+        say(tr("Going on from step {step} of {steps}.").format(step=records.step, steps=plan.steps))
+    else:
+        sentence = tr("{steps} steps ({epochs:.1f} epochs) in {precision} on {device}, {threads} threads.")
+        say(sentence.format(steps=plan.steps, epochs=plan.epochs, precision=plan.precision, device=plan.device,
+                            threads=plan.threads))  # fmt: skip
+    sizes = [item_size(i) for i in setup.train.items]
+    batches = planned_batches(plan, sizes, records.step)
+    steps = training_steps(setup.model, setup.task, optimizer, setup.train, plan, batches)
+    saved = time.monotonic()
+    if records.stopped:  # killed between the last step and the sealing
+        return records
+    for records in _recorded(setup, plan, steps, records):  # noqa: B020 - each replaces the one before
+        due = time.monotonic() - saved > SAVE_EVERY_S
+        if due or records.stopped or records.scores and records.scores[-1].step == records.step:
+            save_checkpoint(setup.folder / LAST, setup.model, optimizer, records)
+            saved = time.monotonic()
+        if records.stopped:
+            break
+    return records
+
+
+def _recorded(setup: Setup, plan: Plan, steps: Iterator[Step], records: Records) -> Iterator[Records]:
+    """The records after each step, with validation scores where they are due."""
+    for step in steps:
+        records = _after(records, step, plan)
+        progress(tr("training"), step.number, plan.steps, _note(records, step, setup.metric.name))
+        if step.number % plan.evaluate_every == 0 or step.number == plan.steps:
+            records = _scored(setup, records)
+        if step.number == plan.steps:
+            records = replace(records, stopped=tr("All planned steps are done."))
+        elif _is_stale(setup, records):
+            records = replace(records, stopped=tr("The validation score no longer rises."))
+        yield records
+
+
+def _after(records: Records, step: Step, plan: Plan) -> Records:
+    records = replace(
+        records, step=step.number, seconds=records.seconds + step.seconds, open_loss=records.open_loss + step.loss,
+        open_steps=records.open_steps + 1, open_tokens=records.open_tokens + step.tokens,
+        open_seconds=records.open_seconds + step.seconds,
+    )  # fmt: skip
+    if step.number % CURVE_EVERY and step.number != plan.steps:
+        return records
+    point = CurvePoint(
+        step=step.number, epoch=step.number / plan.steps_per_epoch, seconds=records.seconds,
+        loss=records.open_loss / records.open_steps, lr=step.rate,
+        tokens_per_s=records.open_tokens / max(records.open_seconds, 1e-9),
+    )  # fmt: skip
+    return replace(
+        records, curve=(*records.curve, point), open_loss=0.0, open_steps=0, open_tokens=0, open_seconds=0.0
+    )
+
+
+def _scored(setup: Setup, records: Records) -> Records:
+    """With a validation score; the weights are kept where it is the best so far."""
+    began = time.perf_counter()
+    engine = TorchEngine(setup.model, device=next(setup.model.parameters()).device.type)
+    answers = setup.task.predict(setup.validation.items, engine)
+    sums = setup.metric.sums([e.target for e in setup.validation.examples], answers)
+    number = with_interval(setup.metric, sums)
+    value = number.value if setup.metric.higher_is_better else -number.value
+    seconds = records.seconds + time.perf_counter() - began
+    point = ScorePoint(step=records.step, seconds=seconds, value=number.value, low=number.low, high=number.high)
+    records = replace(records, seconds=seconds, scores=(*records.scores, point))
+    sentence = tr("step {step}: {metric} {value:.4f} on {n} validation rows.")
+    say(sentence.format(step=records.step, metric=setup.metric.name, value=number.value, n=number.n))
+    if records.best_value is None or value > records.best_value:
+        save_weights(setup.folder / BEST, setup.model)
+        records = replace(records, best_step=records.step, best_value=value)
+    return records
+
+
+def _is_stale(setup: Setup, records: Records) -> bool:
+    after_best = sum(point.step > records.best_step for point in records.scores)
+    return after_best >= setup.settings.patience
+
+
+def _note(records: Records, step: Step, metric: str) -> str:
+    speed = step.tokens / max(step.seconds, 1e-9)
+    score = f", {metric} {records.scores[-1].value:.3f}" if records.scores else ""
+    return tr("loss {loss:.3f}, {speed:.0f} tokens/s").format(loss=step.loss, speed=speed) + score
+
+
+def _seal(setup: Setup, manifest: Manifest, folder: Path) -> None:
+    """Weights, processor, and goldens spread evenly over the validation rows by size."""
+    save_network(setup.model.to("cpu"), folder / "weights")
+    setup.processor.save(folder / "processor")
+    items = setup.validation.items
+    by_size = sorted(range(len(items)), key=lambda i: (item_size(items[i]), i))
+    count = min(NUM_GOLDEN, len(by_size))
+    places = [by_size[round(k * (len(by_size) - 1) / max(count - 1, 1))] for k in range(count)]
+    answers = setup.task.predict([items[i] for i in places], TorchEngine(setup.model))
+    inputs = [setup.validation.examples[i].input for i in places]
+    seal_bundle(folder, manifest, golden_pairs(setup.task, inputs, answers))
+
+
+def _told(setup: Setup, plan: Plan, records: Records, bundle: Path) -> Trained:
+    best = next(point for point in records.scores if point.step == records.best_step)
+    tokens = sum(p.tokens_per_s for p in records.curve) / max(len(records.curve), 1)
+    n = len(setup.validation.items)
+    numbers = {
+        f"validation_{setup.metric.name}": Measure(value=best.value, low=best.low, high=best.high, n=n),
+        "training_seconds": Measure.exact(records.seconds, unit="s"),
+        "tokens_per_second": Measure.exact(tokens, unit="1/s"),
+        "parameters": Measure.exact(plan.parameters),
+    }
+    told = msgspec.to_builtins(records)
+    details = {
+        "plan": msgspec.to_builtins(plan), "curve": told["curve"], "scores": told["scores"],
+        "metric": setup.metric.name, "best": {"step": best.step, "value": best.value}, "stopped": records.stopped,
+    }  # fmt: skip
+    finding = tr("The best validation {metric} is {value:.4f}, at step {step} of {steps}.")
+    told_best = finding.format(metric=setup.metric.name, value=best.value, step=best.step, steps=plan.steps)
+    return Trained(bundle=bundle, numbers=numbers, findings=(told_best, records.stopped), details=details)
+
+
+def _count(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,165 @@
+"""Training: order, plan, resume, and what stops it."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luodi.core.bundle import open_bundle
+from luodi.core.config import Brief
+from luodi.core.task import load_task
+from luodi.core.types import Example
+from luodi.errors import DataError, ResourceError
+from luodi.stages.train import loop
+from luodi.stages.train import train as stage
+from luodi.stages.train.batches import epoch_batches
+from luodi.stages.train.config import TrainSettings
+from luodi.stages.train.plan import Plan, planned_batches, rate_at, steps_in_budget
+
+GOOD, BAD = ("好吃", "不错", "great", "很满意", "喜欢"), ("难吃", "太差", "terrible", "失望", "退货")
+BRIEF = Brief(task="text_classification", data="reviews.csv", input="text", target="label", model="bert:tiny")
+SETTINGS = TrainSettings(epochs=3, learning_rate=1e-3, tokens_per_batch=128, max_length=24)
+
+
+def rows(count: int, seed: int = 0) -> list[Example[str, str]]:
+    rng = random.Random(seed)
+    found = []
+    for i in range(count):
+        label, words = rng.choice([("好评", GOOD), ("差评", BAD)])
+        text = f"第{seed}-{i}条 " + " ".join(rng.sample(words, 3))
+        found.append(Example(id=str(i), input=text, target=label))
+    return found
+
+
+TASK = load_task("text_classification")
+TRAIN, VALIDATION = rows(120), rows(40, seed=1)
+
+
+def fit(folder: Path, **changes: object) -> stage.Trained:
+    folder.mkdir(exist_ok=True)
+    settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
+    return stage.train(TASK, TRAIN, VALIDATION, BRIEF, settings, folder)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 300), min_size=1, max_size=200),
+    tokens=st.integers(1, 600), seed=st.integers(0, 99), epoch=st.integers(0, 9),
+)  # fmt: skip
+def test_every_example_once_and_no_batch_too_large(sizes: list[int], tokens: int, seed: int, epoch: int) -> None:
+    batches = epoch_batches(sizes, tokens=tokens, seed=seed, epoch=epoch)
+    assert sorted(place for batch in batches for place in batch) == list(range(len(sizes)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(sizes[p] for p in batch) <= tokens
+    assert batches == epoch_batches(sizes, tokens=tokens, seed=seed, epoch=epoch)
+
+
+def plan(**changes: object) -> Plan:
+    whole = Plan(
+        steps=20, epochs=2, steps_per_epoch=10, evaluate_every=5, tokens_per_batch=64, seed=0, device="cpu",
+        precision="float32", threads=1, learning_rate=1.0, warmup_steps=4, seconds_per_step=0, parameters=1,
+        trainable=1,
+    )  # fmt: skip
+    return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def test_rate_rises_to_the_peak_and_falls_to_nothing() -> None:
+    rates = [rate_at(plan(), step) for step in range(1, 22)]
+    assert rates[3] == 1.0 == max(rates)
+    assert rates[:4] == sorted(rates[:4])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert rates[-1] == 0
+
+
+def test_batches_from_the_middle_are_those_of_a_whole_run() -> None:
+    sizes = [e % 13 + 1 for e in range(57)]
+    whole = list(planned_batches(plan(), sizes, 0))
+    assert list(planned_batches(plan(), sizes, 7)) == whole[7:]
+    assert [number for number, _ in whole] == list(range(1, 21))
+
+
+def test_budget_sets_the_number_of_steps() -> None:
+    assert steps_in_budget(1000, 0.5, 60, overhead=10) == 100
+    assert steps_in_budget(50, 0.5, 60, overhead=10) == 50
+    assert steps_in_budget(1000, 0.5, 1, overhead=10) == 1
+    assert steps_in_budget(1000, 0.5, None, overhead=10) == 1000
+
+
+def test_it_learns_and_its_bundle_proves_itself(tmp_path: Path) -> None:
+    made = fit(tmp_path / "run", epochs=8)
+    assert made.numbers["validation_accuracy"].low > 0.8
+    bundle = open_bundle(made.bundle)
+    assert len(bundle.golden) == 40
+    assert bundle.replay().worst < 1e-5
+    assert {a.value for a in bundle.predict(["很满意 喜欢 不错", "太差 失望 退货"])} == {"好评", "差评"}
+
+
+def test_an_interrupted_run_equals_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss curve, scores and weights, bit for bit; the run is broken off twice, at odd steps."""
+    whole = fit(tmp_path / "whole")
+    monkeypatch.setattr(stage, "SAVE_EVERY_S", 0.0)
+    original = loop.training_steps
+    for stop in (5, 11):
+        monkeypatch.setattr(stage, "training_steps", lambda *a, stop=stop: _cut(original(*a), stop))
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "broken")
+    monkeypatch.setattr(stage, "training_steps", original)
+    again = fit(tmp_path / "broken")
+    for key in ("curve", "scores"):
+        ours, theirs = ([_untimed(p) for p in run.details[key]] for run in (whole, again))
+        assert ours == theirs
+    weights = [(run.bundle / "weights" / "model.safetensors").read_bytes() for run in (whole, again)]
+    assert weights[0] == weights[1]
+
+
+def _cut(steps: Iterator[loop.Step], stop: int) -> Iterator[loop.Step]:
+    for step in steps:
+        if step.number == stop:
+            raise KeyboardInterrupt
+        yield step
+
+
+def _untimed(point: dict[str, float]) -> dict[str, float]:
+    return {k: v for k, v in point.items() if k not in ("seconds", "tokens_per_s")}
+
+
+def test_no_number_names_the_rows(tmp_path: Path, both_languages: str) -> None:
+    with pytest.raises(DataError) as caught:
+        fit(tmp_path / "run", learning_rate=float("inf"))
+    assert caught.value.code == "train.nan"
+    assert "2" in caught.value.message
+
+
+def test_want_of_memory_halves_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = fit(tmp_path / "whole", epochs=1)
+    original = loop._backward_part
+
+    def small(model, task, material, plan, places, *, share):  # type: ignore[no-untyped-def]
+        if len(places) > 4:
+            raise torch.OutOfMemoryError("no memory")
+        return original(model, task, material, plan, places, share=share)
+
+    monkeypatch.setattr(loop, "_backward_part", small)
+    with caplog.at_level("INFO", logger="luodi"):
+        halved = fit(tmp_path / "halved", epochs=1)
+    assert any("halved" in r.getMessage() for r in caplog.records)
+    # Dropout draws other numbers for other shapes, so the losses are near, not equal.
+    assert halved.details["curve"][-1]["loss"] == pytest.approx(whole.details["curve"][-1]["loss"], rel=0.2)
+
+
+def test_want_of_memory_for_one_example_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*args: object, **kwargs: object) -> float:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(loop, "_backward_part", none)
+    with pytest.raises(ResourceError) as caught:
+        fit(tmp_path / "run", tokens_per_batch=1)
+    assert caught.value.code == "train.memory"

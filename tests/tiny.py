@@ -1,0 +1,75 @@
+"""A whole small life in seconds: 300 easy reviews, an encoder trained from scratch, a sealed Bundle."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from luodi.core.bundle import Manifest, golden_pairs, seal_bundle
+from luodi.core.datasets import save_dataset
+from luodi.core.task import Schema, load_task
+from luodi.core.types import Dataset, Datasheet, Example
+
+GOOD = ("好吃", "不错", "great", "很满意", "喜欢", "物流很快")
+BAD = ("难吃", "太差", "terrible", "失望", "退货", "太慢了")
+NETWORK = {
+    "model_type": "bert", "num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2,
+    "intermediate_size": 64, "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+def make_dataset() -> Dataset[str, str]:
+    """200 / 50 / 50 reviews of which every word gives the answer away."""
+    rng = random.Random(0)
+    examples = []
+    for i in range(300):
+        is_good = rng.random() < 0.5
+        text = " ".join(rng.sample(GOOD if is_good else BAD, 3)) + f" 第{i}次 hello"
+        examples.append(Example(id=str(i), input=text, target="好评" if is_good else "差评", source="tiny"))
+    sheet = Datasheet(
+        rows_read=300, rows_kept=300, dropped={}, splits={"train": 200, "validation": 50, "test": 50},
+        targets={}, slices={}, sources={}, leak_share=0.0,
+    )  # fmt: skip
+    return Dataset(
+        train=tuple(examples[:200]), validation=tuple(examples[200:250]), test=tuple(examples[250:]), datasheet=sheet
+    )
+
+
+def write_dataset(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_dataset(folder, make_dataset(), load_task("text_classification"))
+
+
+def write_bundle(folder: Path) -> None:
+    """Trained on `make_dataset`, to an accuracy near 1."""
+    import torch
+
+    from luodi.models.engine import TorchEngine, save_network, to_torch
+    from luodi.models.source import ScratchBase
+
+    data = make_dataset()
+    schema = load_task("text_classification").learn(data.train, Schema(max_length=64))
+    task = load_task("text_classification", schema)
+    torch.manual_seed(0)
+    scratch = ScratchBase(name="tiny", config={**NETWORK, "vocab_size": 500})
+    processor = scratch.processor(task.corpus([e.input for e in data.train]))
+    base = scratch.fitted(processor)
+    model = task.build(base)
+    optimiser = torch.optim.AdamW(model.parameters(), 5e-3)
+    items = task.encode([e.input for e in data.train], processor)
+    for start in [*range(0, 200, 20)] * 3:
+        targets = [e.target for e in data.train[start : start + 20]]
+        batch = to_torch(task.collate(items[start : start + 20], targets))
+        outputs = model(**{k: v for k, v in batch.items() if k != "labels"})
+        task.loss(outputs, batch).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    save_network(model, folder / "weights")
+    processor.save(folder / "processor")
+    inputs = [e.input for e in data.validation]
+    answers = task.predict(task.encode(inputs, processor), TorchEngine(model))
+    manifest = Manifest(
+        task=task.name, schema=schema, engine="luodi.models.engine", processor="luodi.backends.tokenizers",
+        network={"base": "tiny", "config": dict(base.config)}, made_by=("train",),
+    )  # fmt: skip
+    seal_bundle(folder, manifest, golden_pairs(task, inputs, answers))
