@@ -37,7 +37,7 @@ def kept_files() -> tuple[Path, ...]:
 def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
     """(module, line, whether for types only) of every import, inside functions too.
 
-    `need("package")` with a literal counts: it is the same thing by another name.
+    `need("package")` and `import_module("package")` with a literal count: the same thing by another name.
     """
     tree = tree_of(path)
     for_types = {
@@ -56,8 +56,10 @@ def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
             named = [f"{node.module}.{alias.name}" for alias in node.names]
             modules = [n if is_module(n) else str(node.module) for n in named]
             yield from ((module, node.lineno, id(node) in for_types) for module in sorted(set(modules)))
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("need", "importlib.import_module"):
-            if node.args and isinstance(node.args[0], ast.Constant):
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            # Registries list the folder that they are (`import_module("luodi.tasks")`): that is no dependency.
+            is_import = ast.unparse(node.func) in ("need", "importlib.import_module")
+            if is_import and not str(node.args[0].value).startswith("luodi"):
                 yield str(node.args[0].value), node.lineno, False
 
 

@@ -86,7 +86,8 @@ def test_they_are_imported_without_torch(part: str) -> None:
         ".".join(("luodi", *part_of(path))).removesuffix(".__init__") for path in sources() if part_of(path)[0] == part
     ]
     heavy = "{'torch', 'transformers', 'sklearn', 'onnxruntime', 'openvino', 'tokenizers'}"
-    code = f"import sys, importlib\nfor n in {names!r}: importlib.import_module(n)\nprint(*({heavy} & set(sys.modules)))"
+    code = f"import sys, importlib\nfor name in {names!r}: importlib.import_module(name)\n"
+    code += f"print(*({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
@@ -102,5 +103,6 @@ def test_the_reader_of_imports_sees_what_it_should(tmp_path: Path) -> None:
     )
     found = [(module, is_for_types) for module, _, is_for_types in imports(path)]
     assert sorted(found) == [
-        ("luodi.core.bundle", False), ("luodi.core.bundle", False), ("onnx", False), ("sklearn", True), ("torch.nn", False)
+        ("luodi.core.bundle", False), ("luodi.core.bundle", False), ("onnx", False), ("sklearn", True),
+        ("torch.nn", False),
     ]  # fmt: skip

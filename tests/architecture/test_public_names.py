@@ -26,6 +26,6 @@ def test_an_unknown_name_is_told_as_usual() -> None:
 
 
 def test_importing_luodi_imports_next_to_nothing() -> None:
-    code = "import sys; import luodi; print(*sorted(m for m in sys.modules if m.startswith(('luodi', 'numpy', 'torch'))))"
+    code = "import sys, luodi; print(*sorted(m for m in sys.modules if m.startswith(('luodi', 'numpy', 'torch'))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["luodi"]

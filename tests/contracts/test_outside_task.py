@@ -41,7 +41,8 @@ def entailment() -> tuple[Task[Any, Any], Linear, Sequence[Example[Any, Any]]]:
 
 def continuation() -> tuple[Task[Any, Any], Linear, Sequence[Example[Any, Any]]]:
     """A chain a-b-c-d-end: each character has one successor."""
-    examples = [Example(id=str(i), input=x, target=y) for i, (x, y) in enumerate([("a", "bcd"), ("ab", "cd"), ("xc", "d")])]
+    pairs = [("a", "bcd"), ("ab", "cd"), ("xc", "d")]
+    examples = [Example(id=str(i), input=x, target=y) for i, (x, y) in enumerate(pairs)]
     task = load_task("toys.continuation", load_task("toys.continuation").learn(examples, Schema(max_length=8)))
     weights = np.zeros((SIZE, SIZE))
     for now, then in ((ord("a"), ord("b")), (ord("b"), ord("c")), (ord("c"), ord("d")), (ord("d"), 0)):
@@ -89,8 +90,9 @@ def test_both_columns_reach_the_model() -> None:
 
 
 def test_an_empty_second_column_is_told() -> None:
-    with pytest.raises(DataError, match="c"):
-        load_task("toys.entailment").read({"q": "x", "c": " ", "answer": "no"}, Columns(input=("q", "c"), target="answer"))
+    columns = Columns(input=("q", "c"), target="answer")
+    with pytest.raises(DataError, match="column c"):
+        load_task("toys.entailment").read({"q": "x", "c": " ", "answer": "no"}, columns)
 
 
 def test_the_stream_adds_up_to_the_answer() -> None:
@@ -147,10 +149,9 @@ def test_other_weights_under_a_new_seal_are_caught_by_the_goldens(toy: Any, tmp_
 
 def test_the_network_of_an_outside_task_trains() -> None:
     torch = pytest.importorskip("torch")
-    from tiny import NETWORK
-
     from luodi.models.engine import TorchEngine, to_torch
     from luodi.models.source import ScratchBase
+    from tiny import NETWORK
 
     task, _, examples = entailment()
     texts = [e.input for e in examples]
@@ -176,7 +177,8 @@ def test_no_torch_is_loaded_to_serve_them(tmp_path: Path) -> None:
     folder = seal(tmp_path / "b", continuation)
     code = (
         "import sys; from pathlib import Path; from luodi.core.bundle import open_bundle;"
-        f"b = open_bundle(Path({str(folder)!r})); assert b.predict(['a'])[0].value == 'bcd'; assert 'torch' not in sys.modules"
+        f"answers = open_bundle(Path({str(folder)!r})).predict(['a']);"
+        "assert answers[0].value == 'bcd'; assert 'torch' not in sys.modules"
     )
     here = str(Path(__file__).parent)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=here, check=False)

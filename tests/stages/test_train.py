@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from luodi.core.bundle import open_bundle
 from luodi.core.config import Brief
@@ -163,3 +164,23 @@ def test_want_of_memory_for_one_example_is_told(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ResourceError) as caught:
         fit(tmp_path / "run", tokens_per_batch=1)
     assert caught.value.code == "train.memory"
+
+
+def test_frozen_layers_stay_and_the_others_learn_alike(tmp_path: Path) -> None:
+    """Training on kept activations gives the model that the whole network would have become."""
+    made = fit(tmp_path / "run", epochs=8, frozen_layers=1)
+    assert made.numbers["validation_accuracy"].low > 0.8
+    assert not list((tmp_path / "run").glob("activations*"))
+    bundle = open_bundle(made.bundle)  # replays what the upper layers alone were chosen by
+    answers = bundle.predict([e.input for e in VALIDATION])
+    right = [a.value == e.target for a, e in zip(answers, VALIDATION, strict=True)]
+    assert sum(right) / len(right) == made.numbers["validation_accuracy"].value
+    torch.manual_seed(BRIEF.seed)
+    fresh = fit(tmp_path / "still", epochs=1, learning_rate=0.0, frozen_layers=1)
+    before, after = (_weights(run.bundle) for run in (fresh, made))
+    changed = {name.split(".layer.")[-1].split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"1", "head"}
+
+
+def _weights(bundle: Path) -> dict[str, torch.Tensor]:
+    return load_file(bundle / "weights" / "model.safetensors")

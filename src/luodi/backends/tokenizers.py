@@ -28,7 +28,7 @@ class TextProcessor:
         """One item for each text, or pair of texts."""
         # The library's threads fork badly and gain nothing on two cores beside a model that uses both.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        return [{"input_ids": np.asarray(e.ids, np.int32)} for e in self.tokenizer.encode_batch(list(parts))]
+        return [{"input_ids": np.asarray(e.ids, np.int64)} for e in self.tokenizer.encode_batch(list(parts))]
 
     @property
     def num_tokens(self) -> int:

@@ -59,6 +59,9 @@ class Base(Protocol):
     def name(self) -> str: ...
 
     @property
+    def is_pretrained(self) -> bool: ...
+
+    @property
     def config(self) -> Mapping[str, Any]:
         """What sets the same network up again, without its weights."""
 

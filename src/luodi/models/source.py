@@ -36,6 +36,10 @@ class PretrainedBase:
     location: str
 
     @property
+    def is_pretrained(self) -> bool:
+        return True
+
+    @property
     def config(self) -> Mapping[str, Any]:
         from luodi.backends.transformers import describe
 
@@ -62,6 +66,10 @@ class ScratchBase:
     name: str
     config: Mapping[str, Any]
     """What `transformers.AutoConfig.for_model` takes, `model_type` included."""
+
+    @property
+    def is_pretrained(self) -> bool:
+        return False
 
     def fitted(self, processor: Processor) -> Base:
         return replace(self, config={**self.config, "vocab_size": processor.num_tokens})

@@ -36,7 +36,7 @@ class TextClassification(OnePassTask[str, str]):
     def collate(self, items: Sequence[Item], targets: Sequence[str] | None = None) -> Batch:
         ids = [item["input_ids"] for item in items]
         batch = {
-            "input_ids": pad(ids).astype(np.int64),
+            "input_ids": pad(ids),
             "attention_mask": pad([np.ones(len(i), np.int64) for i in ids]),
         }
         if targets is None:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from toys.pair import Pair, Texts
 
 from luodi.core.task import Base, OnePassTask, Processor, Schema, pad
 from luodi.core.types import Batch, Example, Item, Prediction
 from luodi.modalities.label import LABEL_METRICS, Label, answers_of, softmax
+from toys.pair import Pair, Texts
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -42,7 +42,8 @@ class Pair(Modality[Texts]):
 
     def hide(self, value: Texts, regions: Sequence[int]) -> Texts:
         n = len(TEXT.regions(value[0]))
-        return TEXT.hide(value[0], [r for r in regions if r < n]), TEXT.hide(value[1], [r - n for r in regions if r >= n])
+        first, second = [r for r in regions if r < n], [r - n for r in regions if r >= n]
+        return TEXT.hide(value[0], first), TEXT.hide(value[1], second)
 
     def perturb(self, value: Texts, rng: np.random.Generator) -> Texts:
         return TEXT.perturb(value[0], rng), value[1]

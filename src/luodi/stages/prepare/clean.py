@@ -74,7 +74,8 @@ def merge_spellings(records: Sequence[Record[X, Y]]) -> tuple[list[Record[X, Y]]
     """Labels that differ in case, width or spaces get the commonest spelling; one note for each such label.
 
     Targets that are not words pass as they are."""
-    counts = Counter(r.example.target for r in records if isinstance(r.example.target, str))
+    targets: list[Any] = [r.example.target for r in records]
+    counts: Counter[str] = Counter(target for target in targets if isinstance(target, str))
     spellings: dict[str, list[str]] = defaultdict(list)
     for label in sorted(counts, key=lambda label: (-counts[label], label)):
         spellings[_folded(label)].append(label)

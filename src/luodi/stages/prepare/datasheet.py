@@ -47,7 +47,7 @@ def make_datasheet(task: Task[X, Y], examples: Sequence[Example[X, Y]], facts: F
         for family, name in task.slices(example).items():
             slices[family][name] += 1
     dropped = Counter(row.reason for row in facts.dropped)
-    targets = {
+    targets: dict[str, Mapping[str, int]] = {
         name: dict(Counter(a for a, s in zip(facts.strata, facts.splits, strict=True) if s == name).most_common())
         for name in SPLITS
     }
@@ -117,7 +117,7 @@ def _notes_on_drops(dropped: Mapping[str, int]) -> Iterator[str]:
         clean.DUPLICATE: tr("{count} rows were dropped: the same text had come before."),
         clean.CONTRADICTORY: tr("{count} rows were dropped: copies of one text disagree on the answer."),
         clean.UNREADABLE: tr("{count} rows were dropped: a cell is missing or cannot be read."),
-        clean.LEAK: tr("{count} rows were dropped from training: a copy of them is held out for testing."),
+        clean.LEAK: tr("{count} rows were dropped from training or validation: a copy of them is held out."),
         clean.NOT_DRAWN: tr("{count} rows were left out: only a sample was asked for."),
     }
     for reason, count in dropped.items():

@@ -40,7 +40,7 @@ def group_places(
     _join_equal(union, prints)
     if pieces is not None and threshold < 1:
         _join_near(union, pieces, threshold)
-    return [union.find(place) for place in range(len(keys))]
+    return [union.find(place) for place in range(len(given))]
 
 
 def jaccard(a: Array, b: Array) -> float:

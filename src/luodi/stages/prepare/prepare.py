@@ -65,7 +65,8 @@ def read_all(task: Task[X, Y], brief: Brief, folder: Path) -> Reading[X, Y]:
     prefixes = _prefixes(sources)
     records: list[Record[X, Y]] = []
     dropped: list[DroppedRow] = []
-    facts, notes = [], []
+    facts: list[SourceFacts] = []
+    notes: list[str] = []
     for source in sources:
         table = read_table(source)
         require_columns(table, brief.columns, source.name)

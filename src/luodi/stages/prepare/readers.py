@@ -162,7 +162,8 @@ def _require_closed(text: str, records: Records, file: str) -> None:
     start = records[-1][0]
     rest = io.StringIO(text, newline=None).read().split("\n")[start - 1 :]
     if sum(line.count('"') for line in rest) % 2:
-        message = tr("{file}: a quotation mark on line {line} is opened and never closed.").format(file=file, line=start)
+        message = tr("{file}: a quotation mark on line {line} is opened and never closed.")
+        message = message.format(file=file, line=start)
         raise DataError(message, code="data.csv", hint=tr('Inside quotes, write a quotation mark twice: "".'))
 
 
@@ -226,7 +227,9 @@ def _read_lines(text: str, source: Source) -> Table:
 def _read_texts(source: Source) -> Table:
     """A folder: a row a file; the label is the folder's name."""
     columns, given = _text_columns(source)
-    rows, encodings, notes = [], [], []
+    rows: list[RawRow] = []
+    encodings: list[str] = []
+    notes: list[str] = []
     for number, path in enumerate(files_of(source), 1):
         file = f"{source.name}/{path.name}"
         try:

@@ -106,7 +106,13 @@ def _file(path: Path, name: str) -> Source:
         hint = tr("Known: {names}.").format(names=", ".join(TABLES + TEXTS))
         raise DataError(message, code="data.format", hint=hint)
     label = path.stem if path.suffix.lower() in TEXTS else None
-    return Source(path=path, name=Path(name).as_posix(), label=label)
+    return Source(path=path, name=_shown(name), label=label)
+
+
+def _shown(name: str) -> str:
+    """Where a machine keeps its files is nobody's business in a report that travels."""
+    path = Path(name)
+    return path.name if path.is_absolute() else path.as_posix()
 
 
 def _in_folder(folder: Path, name: str) -> list[Source]:
@@ -115,8 +121,8 @@ def _in_folder(folder: Path, name: str) -> list[Source]:
     for suffixes in (TABLES, TEXTS):
         files = [p for p in inside if p.is_file() and p.suffix.lower() in suffixes]
         if files:
-            return _with_splits([_file(p, f"{name.rstrip('/')}/{p.name}") for p in files])
-    named = [Source(path=p, name=f"{name.rstrip('/')}/{p.name}", label=p.name) for p in inside if p.is_dir()]
+            return _with_splits([_file(p, f"{_shown(name)}/{p.name}") for p in files])
+    named = [Source(path=p, name=f"{_shown(name)}/{p.name}", label=p.name) for p in inside if p.is_dir()]
     found = [source for source in named if files_of(source)]
     if not found:
         raise DataError(tr("{folder} holds no file that can be read.").format(folder=name), code="data.missing")

@@ -126,7 +126,7 @@ class Batcher(Generic[X, Y]):
         if not is_probe and len(self._queue) + len(values) > room:
             raise QueueFull
         loop = asyncio.get_running_loop()
-        jobs = [_Waiting[X, Y](value, loop.create_future()) for value in values]
+        jobs: list[_Waiting[X, Y]] = [_Waiting(value, loop.create_future()) for value in values]
         if is_probe:
             self._queue.extendleft(reversed(jobs))
         else:

@@ -98,9 +98,12 @@ class Service:
             observe=app.metrics.batch,
         )  # fmt: skip
         app.open(bundle, batcher)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(batcher.run())
+        feeding = asyncio.create_task(batcher.run())
+        try:
             await self._rehearse(app, bundle, listener)
+            await feeding
+        finally:
+            feeding.cancel()
 
     async def _rehearse(self, app: App, bundle: Bundle[Any, Any], listener: socket.socket) -> None:
         url = url_of(listener)

@@ -19,6 +19,9 @@ class TrainSettings:
     """Padded tokens of a batch. On a CPU small batches stay in its cache: 1,024 is faster than 16,384."""
     max_length: int = 192
     """Tokens of the longest input; longer ones are cut."""
+    frozen_layers: int | None = None
+    """Lower layers that keep their pretrained weights, the table of tokens with them. Not said: half of a
+    pretrained encoder on a CPU, none elsewhere."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the processor multiplies it in hardware."""
     device: str = "auto"

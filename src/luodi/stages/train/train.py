@@ -19,9 +19,10 @@ from luodi.core.progress import progress, say
 from luodi.core.scoring import deciding_metric
 from luodi.core.store import need_disk, write_atomically
 from luodi.core.task import Base, Processor, Schema, Task, item_size
-from luodi.core.types import Example, X, Y
+from luodi.core.types import Example, Item, X, Y
 from luodi.messages import tr
 from luodi.models.engine import TorchEngine, save_network
+from luodi.models.frozen import Split, forget_activations, keep_activations, num_layers, split_encoder
 from luodi.models.source import resolve
 from luodi.stages.train.batches import epoch_batches
 from luodi.stages.train.checkpoints import (
@@ -43,6 +44,7 @@ from luodi.stages.train.precision import choose_device, choose_precision, set_th
 CURVE_EVERY = 20  # steps between two points of the loss curve
 SAVE_EVERY_S = 60.0  # a kill costs a minute of work at the most
 PROBE_STEPS = 8
+ACTIVATIONS = "activations.f16"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +67,14 @@ class Setup:
     metric: Metric
     settings: TrainSettings
     folder: Path
+    split: Split | None
+    """Where lower layers are frozen: the model then holds the upper ones only, until it is sealed."""
+    golden: Sequence[Item]
+    """The validation items as they will come in service."""
+    device: str
+    parameters: int
+    seconds: float
+    """What the setting up took."""
 
 
 def train(
@@ -73,10 +83,12 @@ def train(
 ) -> Trained:  # fmt: skip
     """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept."""
     setup, base = _set_up(task, rows, held_back, brief, settings, folder)
-    need_disk(folder, 6 * sum(p.numel() * 4 for p in setup.model.parameters()))
     plan = _plan(setup, brief)
     records = _run(setup, plan)
     load_weights(folder / BEST, setup.model)
+    if setup.split:
+        setup.model.encoder = setup.split.whole
+        forget_activations(folder / ACTIVATIONS)
     manifest = Manifest(
         name=brief.goal or Path(str(brief.data)).stem, task=brief.task or task.name, schema=setup.task.schema,
         engine="luodi.models.engine", processor=type(setup.processor).__module__,
@@ -92,22 +104,41 @@ def _set_up(
     task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
     settings: TrainSettings, folder: Path,
 ) -> tuple[Setup, Base]:  # fmt: skip
+    began = time.perf_counter()
     schema = task.learn(rows, Schema(max_length=settings.max_length))
     learned = type(task)(schema)
     source = resolve(brief.model)
     processor = source.processor(learned.corpus([e.input for e in rows]))
     base = source.fitted(processor)
+    set_threads()
+    device = choose_device(settings.device)
     torch.manual_seed(brief.seed)
-    model = learned.build(base)
+    model = learned.build(base).to(device)
     say(tr("Model: {name}, {millions:.1f} million parameters.").format(name=base.name, millions=_count(model) / 1e6))
     items = learned.encode([e.input for e in (*rows, *held_back)], processor)
+    golden = items[len(rows) :]
+    parameters = _count(model)
+    need_disk(folder, 24 * parameters + 2 * int(base.config.get("hidden_size", 0)) * sum(map(item_size, items)))
+    split = split_encoder(model.encoder, _frozen_layers(settings, base, model, device))  # type: ignore[arg-type]
+    if split:
+        items = keep_activations(split, items, learned.collate, folder / ACTIVATIONS, device)
+        model.encoder = split.upper.to(device)
     setup = Setup(
-        task=learned, processor=processor, model=model, settings=settings, folder=folder,
+        task=learned, processor=processor, model=model, settings=settings, folder=folder, split=split,
         train=Material(examples=rows, items=items[: len(rows)]),
-        validation=Material(examples=held_back, items=items[len(rows) :]),
-        metric=deciding_metric(learned, list(brief.accept)),
+        validation=Material(examples=held_back, items=items[len(rows) :]), golden=golden,
+        metric=deciding_metric(learned, list(brief.accept)), device=device, parameters=parameters,
+        seconds=time.perf_counter() - began,
     )  # fmt: skip
     return setup, base
+
+
+def _frozen_layers(settings: TrainSettings, base: Base, model: torch.nn.Module, device: str) -> int:
+    """On a CPU half of a pretrained encoder, so that an epoch costs half; random layers have to learn."""
+    if settings.frozen_layers is not None:
+        return settings.frozen_layers
+    encoder: torch.nn.Module = model.encoder  # type: ignore[assignment]
+    return num_layers(encoder) // 2 if base.is_pretrained and device == "cpu" else 0
 
 
 def _plan(setup: Setup, brief: Brief) -> Plan:
@@ -116,25 +147,22 @@ def _plan(setup: Setup, brief: Brief) -> Plan:
     if path.is_file():
         plan = msgspec.json.decode(path.read_bytes(), type=Plan)
         torch.set_num_threads(plan.threads)
-        setup.model.to(plan.device)
         return plan
-    settings = setup.settings
-    device = choose_device(settings.device)
-    setup.model.to(device)
+    settings, device = setup.settings, setup.device
     sizes = [item_size(i) for i in setup.train.items]
     per_epoch = len(epoch_batches(sizes, tokens=settings.tokens_per_batch, seed=brief.seed, epoch=0))
     wanted = per_epoch * settings.epochs
     draft = Plan(
         steps=wanted, epochs=settings.epochs, steps_per_epoch=per_epoch, evaluate_every=per_epoch, seed=brief.seed,
-        tokens_per_batch=settings.tokens_per_batch, device=device, threads=set_threads(), warmup_steps=1,
+        tokens_per_batch=settings.tokens_per_batch, device=device, threads=torch.get_num_threads(), warmup_steps=1,
         precision=choose_precision(settings.precision, device), learning_rate=settings.learning_rate,
-        seconds_per_step=0.0, parameters=_count(setup.model),
+        seconds_per_step=0.0, parameters=setup.parameters,
         trainable=sum(p.numel() for p in setup.model.parameters() if p.requires_grad),
     )  # fmt: skip
     speed = _probe(setup, draft) if brief.budget_seconds else 0.0
     # An evaluation is forward only: about a third of a step for each token.
     share = len(setup.validation.items) / max(len(setup.train.items), 1) / 3
-    overhead = settings.evaluations * settings.epochs * share * per_epoch * speed
+    overhead = setup.seconds + settings.evaluations * settings.epochs * share * per_epoch * speed
     steps = steps_in_budget(wanted, speed, brief.budget_seconds, overhead)
     plan = replace(
         draft, steps=steps, epochs=steps / per_epoch, seconds_per_step=speed,
@@ -256,7 +284,7 @@ def _seal(setup: Setup, manifest: Manifest, folder: Path) -> None:
     """Weights, processor, and goldens spread evenly over the validation rows by size."""
     save_network(setup.model.to("cpu"), folder / "weights")
     setup.processor.save(folder / "processor")
-    items = setup.validation.items
+    items = setup.golden
     by_size = sorted(range(len(items)), key=lambda i: (item_size(items[i]), i))
     count = min(NUM_GOLDEN, len(by_size))
     places = [by_size[round(k * (len(by_size) - 1) / max(count - 1, 1))] for k in range(count)]
