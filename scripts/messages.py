@@ -16,10 +16,11 @@ import re
 import string
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
-from babel.messages.mofile import write_mo
+from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,7 @@ PO = SOURCE / "messages" / "zh" / "LC_MESSAGES" / "luodi.po"
 MO = PO.with_suffix(".mo")
 TEMPLATES = (".html", ".j2", ".jinja", ".js")
 _CALL = re.compile(r"""(?<![\w.])tr\(\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^)]*))""")
+NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 HEADER = """# Chinese sentences of Luodi. Written by scripts/messages.py: edit translations, not the list."""
 
 
@@ -59,8 +61,8 @@ def calls() -> Iterator[tuple[Path, int, str | None]]:
 
 def fields(sentence: str) -> list[str]:
     """Names in braces, with their formats, in order of the alphabet: ["n", "worst:.4f"]."""
-    parts = string.Formatter().parse(sentence)
-    return sorted(f"{name}{'!' + turn if turn else ''}{':' + form if form else ''}" for _, name, form, turn in parts if name)
+    parts = [part[1:] for part in string.Formatter().parse(sentence) if part[1]]
+    return sorted(f"{name}{'!' + turn if turn else ''}{':' + form if form else ''}" for name, form, turn in parts)
 
 
 def read(path: Path) -> Catalog:
@@ -68,7 +70,18 @@ def read(path: Path) -> Catalog:
         return read_po(handle, locale="zh", abort_invalid=True)
 
 
+def entries(catalogue: Catalog) -> dict[str, str]:
+    return {str(m.id): str(m.string) for m in catalogue if m.id}
+
+
+def running() -> dict[str, str]:
+    """What the compiled file says."""
+    with MO.open("rb") as handle:
+        return entries(read_mo(handle))
+
+
 def compiled(catalogue: Catalog) -> bytes:
+    catalogue.creation_date = catalogue.revision_date = NEVER  # else it would differ at every run
     out = io.BytesIO()
     write_mo(out, catalogue)
     return out.getvalue()

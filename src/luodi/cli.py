@@ -91,10 +91,12 @@ def fetch(name: str, *, offline: bool = False) -> Report:
 
 
 def report(folder: str = ".", *, browser: bool = False) -> Report:
-    page = Path(folder) / "runs" / "report.html"
-    if not page.is_file():
+    from luodi import lifecycle
+
+    if not (Path(folder) / "runs" / "report.html").is_file():
         message = tr("{folder} has no report yet.").format(folder=folder)
         raise InputError(message, code="report.missing", hint=f"luodi run {folder}")
+    page = lifecycle.show(_open(folder, ()))
     if browser or sys.stdout.isatty():
         import webbrowser
 
@@ -156,13 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     positional += parsed.pop("settings", [])
     try:
         done = COMMANDS[verb](*positional, **parsed)
-    except LuodiError as error:
-        return _fail(verb, as_json, error, error.exit_code)
     except KeyboardInterrupt:
         print("\n" + tr("Stopped. The same command goes on where it was."), file=sys.stderr)
         return 130
     except Exception as error:  # the one place where everything ends: told in a line, kept in a file
-        return _fail(verb, as_json, error, 3)
+        return _fail(verb, as_json, error)
     print(done.to_json() if as_json else _summary(done))
     return done.verdict.exit_code
 
@@ -226,19 +226,18 @@ def _listen() -> None:
         log.addHandler(Screen())
 
 
-def _fail(verb: str, as_json: bool, error: Exception, code: int) -> int:
+def _fail(verb: str, as_json: bool, error: Exception) -> int:
     """One line for people; the traceback in a file; one object for machines."""
-    known = isinstance(error, LuodiError)
-    told = error.code if known else "internal"
-    line = str(error) if known else tr("Luodi failed: {error}").format(error=f"{type(error).__name__}: {error}")
     trace = Path(tempfile.gettempdir()) / f"luodi-{os.getpid()}.log"
     trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    where = "" if known else " " + tr("The traceback is in {file}.").format(file=trace)
-    print(f"luodi {verb}: {line} [{told}]{where}", file=sys.stderr)
+    if not isinstance(error, LuodiError):
+        message = tr("Luodi failed: {error}").format(error=f"{type(error).__name__}: {error}")
+        error = LuodiError(message, code="internal", hint=tr("The traceback is in {file}.").format(file=trace))
+    print(f"luodi {verb}: {error} [{error.code}]", file=sys.stderr)
     if as_json:
-        body = {"code": told, "message": line, "hint": error.hint if known else "", "traceback": str(trace)}
+        body = {"code": error.code, "message": error.message, "hint": error.hint, "traceback": str(trace)}
         print(json.dumps({"verb": verb, "error": body}, ensure_ascii=False))
-    return code
+    return error.exit_code
 
 
 def _show_step(done: Report) -> None:

@@ -20,11 +20,11 @@ import msgspec
 from luodi.core.bundle import Bundle, open_bundle, read_manifest
 from luodi.core.contract import explain_judgement, verdict_of
 from luodi.core.datasets import load_dataset, load_split, save_dataset
+from luodi.core.measure import Measure
 from luodi.core.project import Project
 from luodi.core.report import Report, Verdict, read_report
 from luodi.core.store import Result, write_atomically
-from luodi.core.task import Task
-from luodi.core.types import Dataset
+from luodi.core.types import Datasheet
 from luodi.errors import InputError
 from luodi.messages import language, tr
 
@@ -103,8 +103,8 @@ def deployable(project: Project) -> Path:
 
 
 def _prepared(project: Project) -> Step:
-    from luodi.stages.prepare.prepare import prepare as stage
-    from luodi.stages.prepare.prepare import source_identity, write_dropped
+    from luodi.stages.prepare import prepare as stage
+    from luodi.stages.prepare import source_identity, write_dropped
 
     def work(folder: Path) -> Report:
         made = stage(project.task, project.brief, project.settings["prepare"], project.folder)
@@ -114,7 +114,7 @@ def _prepared(project: Project) -> Step:
         shown = [msgspec.to_builtins(row) for row in made.dropped[:SHOWN_ERRORS]]
         return Report(
             verb="prepare", verdict=Verdict.REFUSED if made.refusals else Verdict.DONE,
-            numbers=made.numbers, findings=(*made.refusals, *sheet.notes),
+            numbers=_counts(sheet), findings=(*made.refusals, *_told(sheet), *sheet.notes),
             details={"datasheet": msgspec.to_builtins(sheet), "dropped_examples": shown},
         )  # fmt: skip
 
@@ -148,11 +148,12 @@ def _evaluated(project: Project) -> Step:
 
         bundle = open_bundle(trained.folder / "bundle")
         openings = project.store.count_test_opening(prepared.result.key, "evaluate")
-        dataset = _dataset(prepared, bundle.task)
-        made = stage(bundle, dataset, project.contract, project.settings["evaluate"], folder, openings)
+        dataset = load_dataset(prepared.folder, bundle.task)
+        settings, seed = project.settings["evaluate"], project.brief.seed
+        made = stage(bundle, dataset, project.contract, settings, folder, openings, seed=seed)
         return Report(
-            verb="evaluate", verdict=verdict_of(made.judgements), numbers=made.numbers, findings=made.findings,
-            contract=tuple(j.as_row() for j in made.judgements), bundle=_beside(trained), details=made.details,
+            verb="evaluate", verdict=made.verdict, numbers=made.numbers, findings=made.findings,
+            contract=made.contract, bundle=f"../{trained.folder.name}/bundle", details=made.details,
         )  # fmt: skip
 
     inputs = {"dataset": prepared.result.key, "bundle": trained.result.key}
@@ -170,12 +171,14 @@ def _compressed(project: Project) -> Step:
         parent = open_bundle(trained.folder / "bundle")
         rows, held_back = (load_split(prepared.folder, name, parent.task) for name in ("train", "validation"))
 
-        def open_test() -> TestSet:
+        def open_test() -> TestSet[Any, Any]:
             project.store.count_test_opening(prepared.result.key, "compress")
             examples = load_split(prepared.folder, "test", parent.task)
             return TestSet(examples=examples, baselines=load_baselines(evaluated.folder, "test"))
 
-        made = stage(parent, rows, held_back, open_test, project.contract, project.settings["compress"], folder)
+        seen = [e.input for e in (*rows, *held_back)]
+        settings = project.settings["compress"]
+        made = stage(parent, held_back, seen, open_test, project.contract, settings, folder)
         judgements = project.contract.judge("compress", made.numbers)
         words = tuple(explain_judgement(j) for j in judgements)
         return Report(
@@ -218,6 +221,13 @@ def _write_page(project: Project, page: Path) -> None:
     write_page(page, project.brief.goal or project.folder.resolve().name, reports, language())
 
 
+def show(project: Project) -> Path:
+    """The page, written anew in the language spoken now."""
+    page = project.folder / "runs" / "report.html"
+    _write_page(project, page)
+    return page
+
+
 def _next(project: Project, report: Report) -> str:
     """The command that a user would give now."""
     if report.verdict is Verdict.REFUSED:
@@ -230,13 +240,19 @@ def _refused(step: Step) -> bool:
     return step.report.verdict is Verdict.REFUSED
 
 
-def _dataset(prepared: Step, task: Task[Any, Any]) -> Dataset[Any, Any]:
-    return load_dataset(prepared.folder, task)
+def _counts(sheet: Datasheet) -> dict[str, Measure]:
+    dropped = {f"dropped.{reason}": Measure.exact(count) for reason, count in sheet.dropped.items()}
+    rows = {"rows_read": Measure.exact(sheet.rows_read), "rows_kept": Measure.exact(sheet.rows_kept)}
+    leak = Measure.exact(sheet.leak_share, n=sheet.splits.get("test", 0))
+    return {**rows, **dropped, "leak_share": leak}
 
 
-def _beside(trained: Step) -> str:
-    """A Bundle in another result's folder, as seen from this one's."""
-    return f"../{trained.folder.name}/bundle"
+def _told(sheet: Datasheet) -> tuple[str, ...]:
+    kept = tr("{kept} of {read} rows are kept: {train} to train, {validation} to choose, {test} to test.")
+    return (
+        kept.format(kept=sheet.rows_kept, read=sheet.rows_read, **sheet.splits),
+        tr("Share of test rows with a copy in training: {share:.1%}.").format(share=sheet.leak_share),
+    )
 
 
 def bundle_at(folder: Path) -> Bundle[Any, Any]:

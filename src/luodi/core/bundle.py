@@ -130,13 +130,15 @@ def read_manifest(folder: Path) -> Manifest:
     """Without opening the model. Raises BundleError where it is missing or its seal is broken."""
     path = folder / FILE
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        written = path.read_bytes()
+        manifest = msgspec.json.decode(written, type=Manifest)
     except OSError as error:
         message = tr("{folder} is not a Bundle: it has no {file}.").format(folder=folder, file=FILE)
         raise BundleError(message, code="bundle.missing") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _altered(path) from error
-    if manifest.seal != _seal(manifest):
+    # The bytes too: the reader passes over keys that it does not know, a misspelt one of ours among them.
+    if manifest.seal != _seal(manifest) or written != _written(manifest):
         raise _altered(path)
     return manifest
 
@@ -148,7 +150,7 @@ def seal_bundle(folder: Path, manifest: Manifest, golden: Sequence[GoldenPair]) 
     files = {p.relative_to(folder).as_posix(): hash_file(p) for p in found}
     sealed = replace(manifest, files=files)
     sealed = replace(sealed, seal=_seal(sealed))
-    write_atomically(folder / FILE, msgspec.json.format(msgspec.json.encode(sealed), indent=1))
+    write_atomically(folder / FILE, _written(sealed))
     return sealed
 
 
@@ -228,6 +230,10 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
 def _altered(path: Path) -> BundleError:
     message = tr("{path} is not as it was sealed: altered, truncated, added or missing.").format(path=path)
     return BundleError(message, code="bundle.altered", hint=tr("Take the Bundle anew from where it was made."))
+
+
+def _written(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
 
 
 def _seal(manifest: Manifest) -> str:

@@ -114,6 +114,7 @@ def schema(stages: Mapping[str, type]) -> dict[str, Any]:
     for verb, kind in stages.items():
         part = msgspec.json.schema(kind)
         definitions.update(part["$defs"])
+        definitions[kind.__name__]["additionalProperties"] = False
         properties[verb] = {"$ref": f"#/$defs/{kind.__name__}"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema", "title": FILE, "type": "object",
@@ -151,7 +152,10 @@ def _lay_over(told: dict[str, Any], override: str) -> None:
         place = place.setdefault(name, {})
         if not isinstance(place, dict):
             raise ConfigError(tr("{where} holds no keys.").format(where=name), code="config.override")
-    place[last] = yaml.safe_load(value)
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError:  # ">= 0.9" begins like a YAML block, and is meant as it stands
+        place[last] = value
 
 
 def _explain(error: str, where: str, kind: type) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -104,5 +103,8 @@ def mcnemar(ours_right: Sequence[bool], theirs_right: Sequence[bool]) -> float:
     if n == 0:
         return 1.0
     # Whole numbers of any size divide exactly, so no normal approximation is needed.
-    tail: float = sum(comb(n, i) for i in range(k + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    term = tail = 1  # n over i, and their sum up to k
+    for i in range(k):
+        term = term * (n - i) // (i + 1)
+        tail += term
+    return min(1.0, 2 * (tail / 2**n))

@@ -62,7 +62,7 @@ def open_project(folder: Path | str = ".", overrides: Sequence[str] = ()) -> Pro
     if not path.is_dir():
         raise InputError(tr("There is no folder {folder}.").format(folder=path), code="project.folder")
     brief, settings = split_brief(read_yaml(path, overrides), settings_types())
-    if isinstance(brief.input, str) and not brief.input or not brief.data:
+    if not brief.input or not brief.data:
         raise ConfigError(tr("luodi.yaml must say data and input."), code="config.incomplete")
     return Project(folder=path, brief=brief, settings=settings)
 

@@ -28,6 +28,7 @@ from luodi.messages import tr
 
 MANIFEST = "manifest.json"
 KEY_LENGTH = 12
+WORK = ".work"
 
 
 def hash_json(value: Any) -> str:
@@ -71,8 +72,11 @@ class Store:
             found = self.find(verb, key)
             if found:
                 return found
-            draft = self.root / f"{verb}-{key}.work"
+            draft = self.root / f"{verb}-{key}{WORK}"
             draft.mkdir(parents=True, exist_ok=True)
+            # A kill may leave half a file aside, or a manifest that was never published.
+            for stale in (*draft.rglob(".*.tmp"), draft / MANIFEST):
+                stale.unlink(missing_ok=True)
             work(draft)
             self._publish(draft, self.root / f"{verb}-{key}", verb, parents)
         found = self.find(verb, key)
@@ -83,6 +87,8 @@ class Store:
         """The newest published result of a verb, by the time in its manifest."""
         times = {}
         for manifest in self.root.glob(f"{verb}-*/{MANIFEST}"):
+            if manifest.parent.suffix == WORK:
+                continue
             told = json.loads(manifest.read_text(encoding="utf-8"))
             times[told["published"], manifest.parent.name] = manifest.parent
         if not times:

@@ -81,6 +81,8 @@ class Schema:
     labels: tuple[str, ...] = ()
     max_length: int = 256
     """Longest input, in the processor's units; longer ones are cut."""
+    ngrams: int = 0
+    """Hash buckets of the wide part; 0 where there is none."""
     threshold: float | None = None
     """Smallest confidence for the first label of two; chosen on validation."""
     template: str = ""
@@ -144,6 +146,14 @@ class Task(ABC, Generic[X, Y]):
     @abstractmethod
     def build(self, base: Base) -> Module:
         """The network: what the base gives and a head for this question."""
+
+    def complete(
+        self, model: Module, rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]],
+        answers: Sequence[Prediction[Y]],
+    ) -> tuple[Task[X, Y], Module]:  # fmt: skip
+        """What is put beside the fitted network, where the held-back rows say that it helps; `answers` are the
+        network's own for them. As it is: nothing."""
+        return self, model
 
     @abstractmethod
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor: ...

@@ -20,6 +20,8 @@ HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # A Chinese character stands alone; elsewhere a region is a word or a mark.
 _REGION = re.compile(rf"[{HAN}]|[^\W{HAN}]+|[^\w\s]")
 _LENGTHS = ((20, "short"), (80, "medium"), (10**9, "long"))
+_LARGEST_NGRAM = 4
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 _PIECE = 4  # characters of a piece: two Chinese words, or most of an English one
 
 
@@ -90,6 +92,24 @@ class Text(Modality[str]):
         from luodi.backends.sklearn import fit_tfidf
 
         return "tfidf", fit_tfidf(inputs, targets, seed=seed)
+
+
+def ngram_buckets(text: str, buckets: int) -> Array:
+    """Which of `buckets` hash buckets the text's character 1-4-grams fall into: sorted, each once, never 0.
+
+    Bucket 0 is left for padding. The hash is arithmetic on code points alone (multiplication and shift, as in
+    Knuth 6.4), so that it is the same on every machine and version.
+    """
+    codes = np.frombuffer(fold(text).encode("utf-32-le", "replace"), np.uint32).astype(np.uint64)
+    hashes = np.zeros(len(codes), np.uint64)
+    found = []
+    for n in range(min(_LARGEST_NGRAM, len(codes))):
+        hashes = (hashes[: len(codes) - n] + codes[n:] + np.uint64(n + 1)) * _MULTIPLIER
+        hashes = hashes ^ (hashes >> np.uint64(29))
+        found.append(hashes)
+    if not found:
+        return np.zeros(1, np.int64)
+    return (np.unique(np.concatenate(found) % np.uint64(buckets - 1)) + np.uint64(1)).astype(np.int64)
 
 
 def fold(text: str) -> str:

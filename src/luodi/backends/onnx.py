@@ -1,0 +1,164 @@
+"""ONNX: networks written as graphs, made int8, and run by ONNX Runtime without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from luodi.backends import need
+from luodi.backends.quiet import quiet
+from luodi.core.task import Task
+from luodi.core.types import Array, Batch
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
+    from torch.export import ExportedProgram
+
+MODEL = "model.onnx"
+OPSET = 20  # the first with Gelu as one operator; ONNX Runtime reads it since 1.17
+_MANY_ROWS = 256  # tables with fewer rows are not worth a second lookup for their scales
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxEngine:
+    """`run` may be called from several threads: sessions are safe for that."""
+
+    session: InferenceSession
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def run(self, batch: Batch) -> Mapping[str, Array]:
+        """Takes what the graph reads and leaves the rest, labels for one."""
+        answers = self.session.run(None, {name: batch[name] for name in self.inputs})
+        return dict(zip(self.outputs, answers, strict=True))
+
+
+def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], threads: int | None) -> OnnxEngine:
+    runtime = need("onnxruntime")
+    runtime.disable_telemetry_events()  # only builds for Windows have any
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0
+    # Idle threads that go on spinning would take the second core from the tokenizer and the HTTP server.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = runtime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
+    return OnnxEngine(
+        session, tuple(i.name for i in session.get_inputs()), tuple(o.name for o in session.get_outputs())
+    )
+
+
+def export(program: ExportedProgram, outputs: Sequence[str], folder: Path) -> None:
+    """Writes model.onnx in fp32."""
+    torch, onnx = need("torch"), need("onnx")
+    with quiet():
+        made = torch.onnx.export(
+            program, output_names=list(outputs), dynamo=True, opset_version=OPSET, external_data=False, verbose=False
+        )
+    model = made.model_proto
+    _tidy(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, folder / MODEL)
+
+
+def quantize_dynamic(source: Path, folder: Path, *, reduce_range: bool) -> None:
+    """int8 weights by channel, int8 activations scaled anew for each batch; the head stays in float.
+
+    By channel, since one scale for a whole matrix loses much more (cosine 0.961 against 0.993 on a small encoder).
+    The scales depend on a whole batch, so an answer depends a little on its neighbours in the batch.
+    `reduce_range`: 7 bits for weights, for processors whose int8 products overflow 16 bits (AVX2 without VNNI).
+    """
+    onnx, tools = need("onnx"), need("onnxruntime.quantization")
+    model = onnx.load(source / MODEL)
+    _quantize_tables(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet():
+        tools.quantize_dynamic(
+            model,
+            folder / MODEL,
+            # Products only: what torch writes as Gemm is the head, a thousandth of the size and all of the answer.
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            reduce_range=reduce_range,
+            weight_type=tools.QuantType.QInt8,
+        )
+
+
+def _tidy(model: ModelProto) -> None:
+    """Drops shapes that were noted while tracing (the quantizer trips on them) and guards that nothing needs.
+
+    torch wraps the softmax of attention in "0 where it is not a number", for rows with no position to attend to.
+    Every input has at least one, and the guards cost up to a sixth of the time.
+    """
+    graph = model.graph
+    del graph.value_info[:]
+    makers = {name: node for node in graph.node for name in node.output}
+    renamed: dict[str, str] = {}
+    for node in graph.node:
+        guard = makers.get(node.input[0]) if node.op_type == "Where" else None
+        if guard is not None and guard.op_type == "IsNaN" and guard.input[0] == node.input[2]:
+            renamed[node.output[0]] = node.input[2]
+    kept = [node for node in graph.node if not (node.op_type == "Where" and node.output[0] in renamed)]
+    for node in kept:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    _keep_used(graph, kept)
+
+
+def _keep_used(graph: GraphProto, nodes: Sequence[NodeProto]) -> None:
+    """Only nodes that lead to an output, and only their weights."""
+    used = {output.name for output in graph.output}
+    kept: list[NodeProto] = []
+    for node in reversed(nodes):
+        if used.intersection(node.output):
+            kept.insert(0, node)
+            used.update(node.input)
+    del graph.node[:]
+    graph.node.extend(kept)
+    weights = [w for w in graph.initializer if w.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
+
+
+def _quantize_tables(model: ModelProto) -> None:
+    """Embedding tables to int8 with a scale for each row: a quarter of the size at almost no loss.
+
+    The runtime's own quantizer takes one scale for the whole table, which a few long rows then spoil for all.
+    """
+    onnx = need("onnx")
+    graph = model.graph
+    weights = {w.name: w for w in graph.initializer}
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        table = weights.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is not None and _is_table(table.data_type == onnx.TensorProto.FLOAT, table.dims):
+            nodes.extend(_int8_lookup(graph, node, onnx.numpy_helper.to_array(table)))
+        else:
+            nodes.append(node)
+    _keep_used(graph, nodes)
+
+
+def _is_table(is_float: bool, shape: Sequence[int]) -> bool:
+    return is_float and len(shape) == 2 and shape[0] >= _MANY_ROWS
+
+
+def _int8_lookup(graph: GraphProto, gather: NodeProto, table: Array) -> list[NodeProto]:
+    """Gather rows and scales, multiply. `table`: rows x width."""
+    onnx = need("onnx")
+    name, ids, out = gather.input[0], gather.input[1], gather.output[0]
+    scales = np.maximum(np.abs(table).max(1, keepdims=True), 1e-12).astype(np.float32) / np.float32(127)
+    rows = np.rint(table / scales).astype(np.int8)
+    existing = {w.name for w in graph.initializer}
+    for suffix, array in (("int8", rows), ("scale", scales)):
+        if f"{name}.{suffix}" not in existing:
+            graph.initializer.append(onnx.numpy_helper.from_array(array, f"{name}.{suffix}"))
+    node = onnx.helper.make_node
+    return [
+        node("Gather", [f"{name}.int8", ids], [f"{out}.int8"]),
+        node("Cast", [f"{out}.int8"], [f"{out}.float"], to=onnx.TensorProto.FLOAT),
+        node("Gather", [f"{name}.scale", ids], [f"{out}.scale"]),
+        node("Mul", [f"{out}.float", f"{out}.scale"], [out]),
+    ]

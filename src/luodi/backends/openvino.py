@@ -1,0 +1,102 @@
+"""OpenVINO: networks as intermediate representation (IR), run without torch. Telemetry is off before it is imported."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from luodi.backends import need
+from luodi.backends.quiet import quiet
+from luodi.core.task import Task
+from luodi.core.types import Array, Batch
+
+if TYPE_CHECKING:
+    from openvino import CompiledModel, InferRequest, Model  # type: ignore[import-untyped]
+    from torch.export import ExportedProgram
+
+MODEL = "model.xml"
+MASK = "attention_mask"
+LENGTH_STEP = 8
+"""Lengths are rounded up to a multiple of this. The library makes kernels for every new shape, which costs several
+times the run itself; 8 leaves few shapes and costs three or four positions that the mask hides."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVinoEngine:
+    """`run` may be called from several threads: each has its own request, since one request serves one at a time."""
+
+    model: CompiledModel
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    requests: threading.local = field(default_factory=threading.local)
+
+    def run(self, batch: Batch) -> Mapping[str, Array]:
+        """Takes what the graph reads and leaves the rest, labels for one."""
+        request: InferRequest | None = getattr(self.requests, "own", None)
+        if request is None:
+            request = self.requests.own = self.model.create_infer_request()
+        arrays = {name: batch[name] for name in self.inputs}
+        if MASK in arrays:
+            arrays = {name: _rounded(array) for name, array in arrays.items()}
+        request.infer(arrays, share_inputs=True)
+        return {name: request.get_output_tensor(i).data.copy() for i, name in enumerate(self.outputs)}
+
+
+def load() -> ModuleType:
+    """The library without its telemetry: openvino and nncf use it only where `openvino_telemetry` can be imported, and
+    then, unasked, note a client id in the home folder and call home. None in sys.modules makes that import fail."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return need("openvino")
+
+
+def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], threads: int | None) -> OpenVinoEngine:
+    """`network["precision"]` may ask for bf16; anything else is computed in f32 (or in int8, where the weights are).
+
+    Without the hint, processors with bf16 would compute in it unasked, and answer otherwise than was tested.
+    """
+    library = load()
+    precision = "bf16" if network.get("precision") == "bf16" else "f32"
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    model = library.Core().compile_model(folder / MODEL, "CPU", settings)
+    inputs, outputs = ([port.get_any_name() for port in ports] for ports in (model.inputs, model.outputs))
+    return OpenVinoEngine(model, tuple(inputs), tuple(outputs))
+
+
+def convert(program: ExportedProgram, outputs: Sequence[str], folder: Path) -> None:
+    """Writes the IR in fp32. From torch's graph, not ONNX, so that attention stays one operator with its own kernel."""
+    library = load()
+    with quiet():
+        model = library.convert_model(program)
+    names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
+    for port, name in zip(model.inputs, names, strict=True):
+        port.set_names({name})
+    for port, name in zip(model.outputs, outputs, strict=True):
+        port.set_names({name})
+    save(model, folder)
+
+
+def read(folder: Path) -> Model:
+    return load().Core().read_model(folder / MODEL)
+
+
+def save(model: Model, folder: Path, *, half: bool = False) -> None:
+    """`half`: weights in fp16, which the library would choose itself if it were not told."""
+    folder.mkdir(parents=True, exist_ok=True)
+    load().save_model(model, folder / MODEL, compress_to_fp16=half)
+
+
+def _rounded(array: Array) -> Array:
+    """B x T filled up with 0, which is what `core.task.pad` fills with, and what the mask hides."""
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+        return array
+    short = -array.shape[1] % LENGTH_STEP
+    return np.pad(array, ((0, 0), (0, short))) if short else array

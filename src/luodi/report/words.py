@@ -1,0 +1,114 @@
+"""Names that programs give to things, as people say them, and numbers as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from luodi.messages import tr
+
+
+def word(key: str) -> str:
+    """A metric, a slice, a reason or a verb; what nobody has named keeps its own name."""
+    name = _names().get(key)
+    if name is None and "." in key:
+        return " · ".join(word(part) for part in key.split("."))
+    return name if name is not None else key
+
+
+def say_limit(limit: str) -> str:
+    """`accuracy >= 0.9` as `Accuracy ≥ 0.9`; the part below a family is named too."""
+    name, sign, bound = limit.partition(" ") if " " in limit else (limit, "", "")
+    sign = {">": "≥", "<": "≤"}.get(bound[:1], sign)
+    told = f" {sign} {bound[2:].strip()}" if bound else ""
+    return _say_name(name) + told
+
+
+def number(value: Any, unit: str = "") -> str:
+    """At most four figures; an absent number is a dash and never 0."""
+    if value is None or isinstance(value, (bool, str)) or value != value:
+        return "–"
+    size = abs(value)
+    told = f"{value:,.0f}" if size >= 1000 or value == int(value) else f"{value:.1f}" if size >= 10 else f"{value:.3g}"
+    if 0.1 <= size < 1 and value != int(value):
+        told = f"{value:.3f}"
+    return f"{told} {unit}".strip()
+
+
+def score(value: Any) -> str:
+    """Three places, so that a column of scores stands straight."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def share(value: Any) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def points(value: Any) -> str:
+    """A difference of two shares, in points of a hundred, with its sign."""
+    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def probability(p: Any) -> str:
+    return "–" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
+
+
+def duration(seconds: Any) -> str:
+    """Rough, as people say it."""
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return tr("{n:.0f} s").format(n=seconds)
+    if seconds < 5400:
+        return tr("{n:.0f} min").format(n=seconds / 60)
+    return tr("{n:.1f} h").format(n=seconds / 3600)
+
+
+FORMATS: Mapping[str, Callable[..., str]] = {
+    "word": word, "say_limit": say_limit, "number": number, "score": score, "share": share, "points": points,
+    "probability": probability, "duration": duration,
+}  # fmt: skip
+
+
+def _say_name(name: str) -> str:
+    if name == "slices.*":
+        return tr("every part of the data")
+    if name.startswith("slices.") and name.endswith(".*"):
+        return tr("every part by {family}").format(family=word(name.split(".")[1]))
+    return word(name.removeprefix("slices."))
+
+
+def _names() -> Mapping[str, str]:
+    return {**_measured_names(), **_data_names(), **_verb_names()}
+
+
+def _measured_names() -> Mapping[str, str]:
+    return {
+        "accuracy": tr("Accuracy"), "macro_f1": tr("Macro F1"), "micro_f1": tr("Micro F1"),
+        "macro_precision": tr("Macro precision"), "macro_recall": tr("Macro recall"),
+        "beats_baseline": tr("better than every simple model"), "robustness": tr("Robustness"),
+        "p50_ms": tr("Median latency"), "p95_ms": tr("95th percentile latency"), "size_mb": tr("Size"),
+        "cost_per_million": tr("Cost of a million answers"), "speedup": tr("Speed-up"),
+        "majority": tr("always the commonest answer"), "tfidf": tr("TF-IDF and linear model"),
+        "kept": tr("kept"), "broken": tr("broken"), "open": tr("open"),
+    }  # fmt: skip
+
+
+def _data_names() -> Mapping[str, str]:
+    return {
+        "train": tr("training"), "validation": tr("validation"), "test": tr("test"),
+        "length": tr("length"), "short": tr("short texts"), "medium": tr("medium texts"), "long": tr("long texts"),
+        "language": tr("language"), "zh": tr("Chinese"), "en": tr("English"), "mixed": tr("mixed scripts"),
+        "other": tr("other scripts"),
+        "duplicate": tr("repeats of another row"), "contradictory": tr("copies that disagree on the answer"),
+        "unreadable": tr("missing or unreadable cells"), "leak": tr("copies of held-out rows"),
+        "not_drawn": tr("left out of the sample"),
+    }  # fmt: skip
+
+
+def _verb_names() -> Mapping[str, str]:
+    return {
+        "prepare": tr("Data"), "evaluate": tr("Quality"), "compress": tr("Compression"), "secure": tr("Security"),
+        "explain": tr("Explanation"), "serve": tr("Service"), "monitor": tr("Monitoring"), "promote": tr("Uptake"),
+        "understand": tr("Needs"),
+    }  # fmt: skip

@@ -1,0 +1,311 @@
+"""What is tried: each step makes a Bundle out of a Bundle. Steps build on one another:
+
+    trained -> vocabulary -> onnx -> onnx-int8
+                         `-> openvino -> openvino-bf16, openvino-w8, openvino-int8
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from luodi.core.bundle import (
+    FILE,
+    Bundle,
+    Parity,
+    answers_on_wire,
+    compare,
+    golden_pairs,
+    open_bundle,
+    require_parity,
+    seal_bundle,
+)
+from luodi.core.progress import say
+from luodi.core.types import Item
+from luodi.errors import LuodiError
+from luodi.messages import tr
+from luodi.stages.compress import vocabulary
+from luodi.stages.compress.config import CompressSettings
+from luodi.stages.compress.gate import check_shapes, of_length
+from luodi.stages.compress.machine import Cpu
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+TORCH, ONNX, OPENVINO = "luodi.models.engine", "luodi.backends.onnx", "luodi.backends.openvino"
+EXACT = 1e-3
+INT8 = 0.03
+"""int8 kernels round and saturate differently on other processors; probabilities were seen to move by about 0.01."""
+_log = logging.getLogger("luodi.compress")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workshop:
+    """What steps work with."""
+
+    trained: Bundle[Any, Any]
+    seen: Sequence[Any]
+    """Inputs of train and validation. Never of test."""
+    settings: CompressSettings
+    cpu: Cpu
+    folder: Path
+    threads: int
+    traced: dict[str, tuple[ExportedProgram, list[str]]] = field(default_factory=dict)
+    """Graph and output names by identity of the Bundle: ONNX and OpenVINO start from one tracing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    name: str
+    sources: tuple[str, ...]
+    """What it is made from: the first that exists; "trained" always does."""
+    engine: str
+    packages: tuple[str, ...]
+    write: Callable[[Bundle[Any, Any], Workshop, Path], Mapping[str, Any]]
+    """Fills weights/ (and processor/, where it changes) and tells what `network` has to say."""
+    lossless: bool = False
+    """Answers must equal those of the trained model."""
+    obstacle: Callable[[Workshop], str] = lambda _: ""
+    """Why there is nothing to try here. Empty: there is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What came of the steps."""
+
+    bundles: Mapping[str, Bundle[Any, Any]]
+    """The trained one first."""
+    parities: Mapping[str, Parity]
+    """Golden answers of the trained model against those of each."""
+    failed: Mapping[str, str]
+    """Made, but not the same model, or not to be made at all; why."""
+    not_tried: Mapping[str, str]
+
+
+def make_all(workshop: Workshop) -> Made:
+    """Every step that can be taken on this machine. One that fails takes those built on it along, and no others."""
+    bundles = {"trained": workshop.trained}
+    failed: dict[str, str] = {}
+    not_tried: dict[str, str] = {}
+    for step in STEPS:
+        reason = _why_not(step, workshop, bundles)
+        if reason:
+            not_tried[step.name] = reason
+            say(tr("{name}: not tried. {reason}").format(name=step.name, reason=reason))
+            continue
+        source = bundles[next(name for name in step.sources if name in bundles)]
+        try:
+            bundles[step.name] = _made(step, source, workshop)
+        except LuodiError as error:
+            failed[step.name] = str(error)
+        except Exception as error:  # an exporter that cannot do a network must not cost the other candidates
+            _log.debug("%s failed", step.name, exc_info=True)
+            failed[step.name] = tr("It could not be made: {kind}: {reason}").format(
+                kind=type(error).__name__, reason=str(error).strip().partition("\n")[0][:200]
+            )
+        if step.name in failed:
+            say(tr("{name}: refused. {reason}").format(name=step.name, reason=failed[step.name]))
+    parities = {name: _parity(bundle, workshop.trained) for name, bundle in bundles.items()}
+    return Made(bundles=bundles, parities=parities, failed=failed, not_tried=not_tried)
+
+
+def _why_not(step: Step, workshop: Workshop, bundles: Mapping[str, Any]) -> str:
+    wanted = workshop.settings.candidates
+    if wanted and step.name not in wanted and not _is_source_of(step.name, wanted):
+        return tr("Your settings leave it out.")
+    for package in step.packages:
+        if importlib.util.find_spec(package) is None:
+            return tr("The package {package} is not installed.").format(package=package)
+    if not any(name in bundles for name in step.sources):
+        return tr("It is made from {source}, which there is not.").format(source=step.sources[0])
+    return step.obstacle(workshop)
+
+
+def _is_source_of(name: str, wanted: Sequence[str]) -> bool:
+    return any(name in step.sources or _is_source_of(name, step.sources) for step in STEPS if step.name in wanted)
+
+
+def _made(step: Step, source: Bundle[Any, Any], workshop: Workshop) -> Bundle[Any, Any]:
+    """From its folder where a run before this one finished it; else made aside and renamed."""
+    folder = workshop.folder / step.name
+    if not (folder / FILE).is_file():
+        say(tr("{name}: being made ...").format(name=step.name))
+        draft = folder.with_name(f"{step.name}.work")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        network = step.write(source, workshop, draft)
+        if not (draft / "processor").exists():
+            shutil.copytree(source.path / "processor", draft / "processor")
+        _seal(step, source, workshop, draft, network)
+        os.replace(draft, folder)
+    made = open_bundle(folder, threads=workshop.threads)
+    if step.lossless:
+        require_parity(_parity(made, workshop.trained), step.name)
+        if source.manifest.engine != made.manifest.engine:
+            check_shapes(source.engine, made.engine, made.task, _items(source, workshop, 8))
+    return made
+
+
+def _seal(
+    step: Step, source: Bundle[Any, Any], workshop: Workshop, draft: Path, network: Mapping[str, Any]
+) -> None:
+    """With golden answers of its own to the same inputs."""
+    told = source.manifest
+    manifest = replace(
+        told,
+        engine=step.engine,
+        network=network,
+        parents=(*told.parents, source.identity),
+        made_by=(*told.made_by, step.name),
+        tolerance=EXACT if step.lossless else INT8,
+        versions={**told.versions, **{package: version(package) for package in step.packages}},
+        numbers={},
+        files={},
+        seal="",
+    )
+    opener = importlib.import_module(told.processor).open_processor
+    engine = importlib.import_module(step.engine).open_engine(draft / "weights", source.task, network, workshop.threads)
+    inputs = [source.task.input.decode(pair.input) for pair in source.golden]
+    made = replace(source, path=draft, manifest=manifest, processor=opener(draft / "processor"), engine=engine)
+    seal_bundle(draft, manifest, golden_pairs(source.task, inputs, made.predict(inputs)))
+
+
+def _parity(made: Bundle[Any, Any], trained: Bundle[Any, Any]) -> Parity:
+    """Against the answers that were tested after training."""
+    inputs = [trained.task.input.decode(pair.input) for pair in trained.golden]
+    answers = answers_on_wire(trained.task, made.predict(inputs))
+    return compare(trained.golden, answers, made.manifest.tolerance)
+
+
+def _items(source: Bundle[Any, Any], workshop: Workshop, count: int) -> list[Item]:
+    """Encoded inputs, the same ones each time."""
+    places = np.random.default_rng(0).permutation(len(workshop.seen))[:count]
+    return source.task.encode([workshop.seen[i] for i in places], source.processor)
+
+
+def _trace(source: Bundle[Any, Any], workshop: Workshop) -> tuple[ExportedProgram, list[str]]:
+    from luodi.models.tracing import output_names, trace
+
+    if source.identity not in workshop.traced:
+        items = [of_length(item, 2 + i) for i, item in enumerate(_items(source, workshop, 3))]
+        batch = source.task.collate([*items, *items])
+        workshop.traced[source.identity] = (trace(source.engine, batch), output_names(source.engine, batch))  # type: ignore[arg-type]
+    return workshop.traced[source.identity]
+
+
+# --- the steps --------------------------------------------------------------------------------------------------------
+
+
+def _nothing_to_trim(workshop: Workshop) -> str:
+    pieces = vocabulary.pieces_of(workshop.trained.path / "processor")
+    if pieces is None:
+        return tr("There is nothing to trim: no vocabulary of a kind that can be cut.")
+    if len(pieces) <= workshop.settings.vocabulary:
+        return tr("There is nothing to trim: {count} pieces.").format(count=len(pieces))
+    return ""
+
+
+def _write_vocabulary(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    texts = list(source.task.corpus(workshop.seen))
+    processor = source.path / "processor"
+    trim = vocabulary.choose(processor, source.processor, texts, workshop.settings.vocabulary)
+    shutil.copytree(processor, draft / "processor")
+    vocabulary.trim_processor(processor, draft / "processor", trim)
+    opener = importlib.import_module(source.manifest.processor).open_processor
+    count = vocabulary.prove(source.processor, opener(draft / "processor"), texts, trim)
+    rows = int(source.manifest.network["config"]["vocab_size"])
+    name = "model.safetensors"
+    vocabulary.trim_weights(source.path / "weights" / name, draft / "weights" / name, trim, rows)
+    line = tr("vocabulary: {kept} of {size} pieces kept; {count} texts are cut as before.")
+    say(line.format(kept=len(trim.kept), size=trim.size, count=count))
+    return vocabulary.trim_network(source.manifest.network, trim)
+
+
+def _write_onnx(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import onnx
+
+    onnx.export(*_trace(source, workshop), draft / "weights")
+    return source.manifest.network
+
+
+def _write_onnx_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import onnx
+
+    onnx.quantize_dynamic(source.path / "weights", draft / "weights", reduce_range=not workshop.cpu.has_vnni)
+    return source.manifest.network
+
+
+def _write_openvino(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import openvino
+
+    openvino.convert(*_trace(source, workshop), draft / "weights")
+    return source.manifest.network
+
+
+def _no_bf16(workshop: Workshop) -> str:
+    return "" if workshop.cpu.has_bf16 else tr("This processor does not compute in bf16.")
+
+
+def _write_bf16(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    """The same network with another word to the engine; fp16 on disk holds more digits than bf16 computes with."""
+    from luodi.backends import openvino
+
+    openvino.save(openvino.read(source.path / "weights"), draft / "weights", half=True)
+    return {**source.manifest.network, "precision": "bf16"}
+
+
+def _write_w8(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import nncf
+
+    nncf.compress_weights(source.path / "weights", draft / "weights")
+    return source.manifest.network
+
+
+def _write_openvino_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import nncf
+
+    items = _items(source, workshop, workshop.settings.calibration)
+    batches = [source.task.collate([item]) for item in items]
+    nncf.quantize(source.path / "weights", draft / "weights", batches)
+    return source.manifest.network
+
+
+_FROM_TORCH = ("vocabulary", "trained")
+STEPS = (
+    Step(
+        name="vocabulary", sources=("trained",), engine=TORCH, packages=("safetensors",),
+        write=_write_vocabulary, lossless=True, obstacle=_nothing_to_trim,
+    ),
+    Step(
+        name="onnx", sources=_FROM_TORCH, engine=ONNX, packages=("onnx", "onnxscript", "onnxruntime"),
+        write=_write_onnx, lossless=True,
+    ),
+    Step(
+        name="onnx-int8", sources=("onnx",), engine=ONNX, packages=("onnx", "onnxruntime"), write=_write_onnx_int8,
+    ),
+    Step(
+        name="openvino", sources=_FROM_TORCH, engine=OPENVINO, packages=("openvino",),
+        write=_write_openvino, lossless=True,
+    ),
+    Step(
+        name="openvino-bf16", sources=("openvino",), engine=OPENVINO, packages=("openvino",),
+        write=_write_bf16, obstacle=_no_bf16,
+    ),
+    Step(
+        name="openvino-w8", sources=("openvino",), engine=OPENVINO, packages=("openvino", "nncf"), write=_write_w8,
+    ),
+    Step(
+        name="openvino-int8", sources=("openvino",), engine=OPENVINO, packages=("openvino", "nncf"),
+        write=_write_openvino_int8,
+    ),
+)  # fmt: skip

@@ -1,0 +1,203 @@
+"""`compress`: every candidate is timed on this machine and scored on the same validation examples; of those that keep
+the contract the fastest wins, and is confirmed once on the test set."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic
+
+import msgspec
+
+from luodi.core.bundle import Bundle, open_bundle, seal_bundle
+from luodi.core.config import did_you_mean
+from luodi.core.contract import Contract
+from luodi.core.measure import Measure, Metric
+from luodi.core.progress import progress, say
+from luodi.core.scoring import against, deciding_metric, score
+from luodi.core.store import need_disk, write_atomically
+from luodi.core.task import item_size
+from luodi.core.types import Example, Prediction, X, Y
+from luodi.errors import ConfigError
+from luodi.messages import tr
+from luodi.stages.compress.candidates import STEPS, Made, Workshop, make_all
+from luodi.stages.compress.choice import Row, choose, mark
+from luodi.stages.compress.config import CompressSettings
+from luodi.stages.compress.gate import Judged, judge, too_slow
+from luodi.stages.compress.machine import num_threads, read_cpu
+from luodi.stages.compress.measure import Timing, spread_by_length, time_all
+
+BUNDLE, CANDIDATES, DONE = "bundle", "candidates", "compressed.json"
+_CHUNK = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TestSet(Generic[X, Y]):
+    """What the winner is confirmed on."""
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    examples: Sequence[Example[X, Y]]
+    baselines: Mapping[str, Sequence[Prediction[str]]]
+    """Name to what a simple model answered to the same examples."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compressed:
+    """What `compress` leaves; the Bundle lies in `folder / "bundle"`."""
+
+    chosen: str
+    """Name of the candidate; "trained" where none may stand for the trained model."""
+    numbers: Mapping[str, Measure]
+    """On the test set, and p50_ms, p95_ms, size_mb, speedup."""
+    findings: tuple[str, ...]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """For the report's page; JSON types."""
+
+
+def compress(
+    parent: Bundle[X, Y], validation: Sequence[Example[X, Y]], corpus: Iterable[X],
+    open_test: Callable[[], TestSet[X, Y]], contract: Contract, settings: CompressSettings, folder: Path,
+) -> Compressed:  # fmt: skip
+    """`corpus`: inputs of train and validation, which the vocabulary must serve and int8 is calibrated on.
+
+    `folder` may hold what a killed run left. `open_test` is called once, after the choice.
+    """
+    if (folder / DONE).is_file():
+        return msgspec.json.decode((folder / DONE).read_bytes(), type=Compressed)
+    _check_names(settings)
+    # Candidates of a few sizes lie side by side until one is chosen; none is larger than the parent.
+    need_disk(folder, 4 * parent.size_bytes)
+    workshop = _workshop(parent, [*corpus, *(e.input for e in validation)], settings, folder / CANDIDATES)
+    made = make_all(workshop)
+    metric = deciding_metric(parent.task, [limit.name for limit in contract.quality])
+    rows = measure(made, workshop, validation, metric)
+    chosen = choose(rows, contract)
+    rows = mark(rows, chosen)
+    bundle = made.bundles[chosen]
+    numbers = confirm(bundle, open_test(), metric, rows[chosen])
+    findings = tell(rows, made, chosen, numbers[metric.name], metric)
+    details = _details(rows, made, workshop, metric)
+    _publish(bundle, numbers, folder)
+    result = Compressed(chosen=chosen, numbers=numbers, findings=findings, details=details)
+    write_atomically(folder / DONE, msgspec.json.encode(result))
+    shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
+    return result
+
+
+def measure(
+    made: Made, workshop: Workshop, validation: Sequence[Example[Any, Any]], metric: Metric
+) -> dict[str, Row]:
+    """Scores, sizes and times of all that were made."""
+    task = workshop.trained.task
+    inputs = [e.input for e in validation]
+    answers = {"trained": _answers(workshop.trained, inputs, "trained")}
+    for name, bundle in made.bundles.items():
+        # Proved on every one of these texts, and the same rows of the same weights: nothing to score anew.
+        same = name == "vocabulary"
+        answers[name] = answers["trained"] if same or name == "trained" else _answers(bundle, inputs, name)
+    judged = {n: judge(task, validation, a, answers["trained"], metric, workshop.settings) for n, a in answers.items()}
+    sizes = [item_size(item) for item in task.encode(inputs, workshop.trained.processor)]
+    timed = spread_by_length(inputs, sizes, workshop.settings.timed)
+    times = time_all(made.bundles, "trained", timed, workshop.settings.rounds)
+    return {name: _row(name, bundle, judged[name], times[name]) for name, bundle in made.bundles.items()}
+
+
+def confirm(
+    bundle: Bundle[X, Y], test: TestSet[X, Y], metric: Metric, row: Row
+) -> dict[str, Measure]:
+    """The numbers that the contract is held against."""
+    predictions = _answers(bundle, [e.input for e in test.examples], tr("test set"))
+    numbers = score(bundle.task, test.examples, predictions, metric)
+    for name, (gap, _) in against(bundle.task, test.examples, predictions, test.baselines, metric).items():
+        numbers[f"beats_baseline.{name}"] = gap
+    return {**numbers, **row.numbers}
+
+
+def tell(
+    rows: Mapping[str, Row], made: Made, chosen: str, confirmed: Measure, metric: Metric
+) -> tuple[str, ...]:
+    """The findings: what was chosen and what it costs and saves, what was refused, what was not tried."""
+    row, trained = rows[chosen], rows["trained"]
+    if chosen == "trained":
+        first = tr("No candidate may stand for the trained model, so it stays as it is.")
+    else:
+        first = tr(
+            "{name} was chosen: {speedup:.1f} times the speed of the trained model ({p50:.1f} ms, not {slow:.1f} ms), "
+            "{size:.1f} MB, not {large:.1f} MB; {metric} {difference:+.4f} [{low:+.4f}, {high:+.4f}] on validation."
+        ).format(
+            name=chosen, speedup=row.times.speedup.value, p50=row.times.p50_ms.value, slow=trained.times.p50_ms.value,
+            size=row.size_mb, large=trained.size_mb, metric=metric.name, difference=row.judged.difference.value,
+            low=row.judged.difference.low, high=row.judged.difference.high,
+        )  # fmt: skip
+    second = tr("Confirmed once on the test set: {metric} {value:.4f} [{low:.4f}, {high:.4f}], n = {n}.").format(
+        metric=metric.name, value=confirmed.value, low=confirmed.low, high=confirmed.high, n=confirmed.n
+    )
+    refused = {name: r.refused for name, r in rows.items() if r.refused} | dict(made.failed)
+    told = [tr("{name} was refused: {reason}").format(name=n, reason=r) for n, r in refused.items()]
+    told += [tr("{name} was not tried: {reason}").format(name=n, reason=r) for n, r in made.not_tried.items()]
+    return (first, second, *told)
+
+
+def _workshop(parent: Bundle[Any, Any], seen: Sequence[Any], settings: CompressSettings, folder: Path) -> Workshop:
+    threads, cpu = num_threads(settings.threads), read_cpu()
+    bf16 = tr("yes") if cpu.has_bf16 else tr("no")
+    say(tr("{threads} threads, {name}, bf16: {bf16}").format(threads=threads, name=cpu.name or "?", bf16=bf16))
+    # Opened anew: threads are set when an engine opens, and the reference must have as many as the candidates.
+    trained = open_bundle(parent.path, threads=threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Workshop(trained=trained, seen=seen, settings=settings, cpu=cpu, folder=folder, threads=threads)
+
+
+def _check_names(settings: CompressSettings) -> None:
+    known = [step.name for step in STEPS]
+    for name in settings.candidates:
+        if name not in known:
+            message = tr("compress.candidates has no candidate called {name}.").format(name=name)
+            raise ConfigError(message, code="config.candidate", hint=did_you_mean(name, known))
+
+
+def _answers(bundle: Bundle[X, Y], inputs: Sequence[X], what: str) -> list[Prediction[Y]]:
+    """In chunks, so that progress shows and padding stays small."""
+    items = bundle.task.encode(inputs, bundle.processor)
+    order = sorted(range(len(items)), key=lambda i: item_size(items[i]))
+    found: dict[int, Prediction[Y]] = {}
+    for start in range(0, len(order), _CHUNK):
+        places = order[start : start + _CHUNK]
+        found.update(zip(places, bundle.task.predict([items[i] for i in places], bundle.engine), strict=True))
+        progress(tr("scoring {name}").format(name=what), len(found), len(items))
+    return [found[i] for i in range(len(items))]
+
+
+def _row(name: str, bundle: Bundle[Any, Any], judged: Judged, times: Timing) -> Row:
+    refused = judged.refused or too_slow(times.speedup)
+    return Row(
+        name=name, made_by=bundle.manifest.made_by, size_mb=bundle.size_bytes / 1e6, judged=judged, times=times,
+        refused="" if name == "trained" else refused,
+    )  # fmt: skip
+
+
+def _publish(bundle: Bundle[Any, Any], numbers: Mapping[str, Measure], folder: Path) -> None:
+    """A copy in `folder / "bundle"`, sealed with its numbers, and opened once more: it must answer as it was tested."""
+    final = folder / BUNDLE
+    shutil.rmtree(final, ignore_errors=True)
+    shutil.copytree(bundle.path, final)
+    seal_bundle(final, replace(bundle.manifest, numbers=numbers), bundle.golden)
+    open_bundle(final)
+
+
+def _details(rows: Mapping[str, Row], made: Made, workshop: Workshop, metric: Metric) -> dict[str, Any]:
+    chosen = next((name for name, row in rows.items() if row.chosen), "trained")
+    cpu = workshop.cpu
+    return {
+        "metric": metric.name,
+        "reference": rows["trained"].as_json(),
+        "candidates": [row.as_json() for name, row in rows.items() if name != "trained"],
+        "failed": [{"name": n, "refused": reason} for n, reason in made.failed.items()],
+        "not_tried": [{"name": n, "reason": reason} for n, reason in made.not_tried.items()],
+        "machine": {"processor": cpu.name, "threads": workshop.threads, "bf16": cpu.has_bf16, "vnni": cpu.has_vnni},
+        "parity": msgspec.to_builtins(made.parities[chosen]),
+        "threads": workshop.threads,
+    }

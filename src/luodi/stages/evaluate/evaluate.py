@@ -1,0 +1,129 @@
+"""A verdict, not a number: scores with intervals, held against the contract and against something simple."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from luodi.core.bundle import Bundle
+from luodi.core.contract import Contract, Judgement, verdict_of
+from luodi.core.measure import Measure, Metric, with_interval
+from luodi.core.progress import progress
+from luodi.core.report import Verdict
+from luodi.core.scoring import against, deciding_metric, score
+from luodi.core.task import Task
+from luodi.core.types import Dataset, Example, Prediction, X, Y
+from luodi.errors import DataError
+from luodi.messages import tr
+from luodi.modalities.label import Label
+from luodi.stages.evaluate import advice, tables
+from luodi.stages.evaluate.baselines import Answers, answer_simply, learning_curve
+from luodi.stages.evaluate.config import EvaluateSettings
+from luodi.stages.evaluate.findings import Beaten, find
+from luodi.stages.evaluate.mistakes import ERRORS, PREDICTIONS, mistakes_of, write_mistakes, write_predictions
+
+CHUNK = 1024  # inputs between two movements of the progress bar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scorecard:
+    """What `evaluate` found; a Report is made of it."""
+
+    judgements: tuple[Judgement, ...]
+    numbers: Mapping[str, Measure]
+    findings: tuple[str, ...]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        return verdict_of(self.judgements)
+
+    @property
+    def contract(self) -> tuple[Mapping[str, Any], ...]:
+        return tuple(j.as_row() for j in self.judgements)
+
+
+def evaluate(
+    bundle: Bundle[X, Y], dataset: Dataset[X, Y], contract: Contract, settings: EvaluateSettings, folder: Path,
+    openings: int = 1, *, seed: int = 0,
+) -> Scorecard:  # fmt: skip
+    """Judged on the test set. Leaves baselines.json, predictions.jsonl and errors.csv in `folder`.
+
+    `openings` says how often the test set has been looked at, this time included.
+    """
+    task, test = bundle.task, dataset.test
+    if not test:
+        raise DataError(tr("The test set is empty: there is nothing to evaluate on."), code="data.empty_test")
+    metric = deciding_metric(task, [limit.name for limit in contract.quality])
+    answers = predict(bundle, test)
+    simple = answer_simply(task, dataset, folder, seed=seed)
+    beaten = hold_against(task, test, answers, simple["test"], metric)
+    numbers = {**score(task, test, answers, metric), **_baseline_numbers(beaten)}
+    judgements = contract.judge("evaluate", numbers)
+    mistakes = mistakes_of(task, test, answers, metric)
+    write_predictions(folder / PREDICTIONS, task, test, answers)
+    write_mistakes(folder / ERRORS, mistakes)
+    details: dict[str, Any] = {
+        "metric": metric.name, "openings": openings, "baselines": [b.as_row() for b in beaten],
+        "slices": tables.slice_rows(numbers), "wrong": len(mistakes), "errors": mistakes[: settings.errors],
+        "curve": _curve(task, dataset, simple["validation"], metric, seed), **_tables(task, test, answers),
+    }  # fmt: skip
+    findings = find(metric, numbers, judgements, beaten, details)
+    details["advice"] = advice.give(metric, numbers, contract, judgements, beaten, details)
+    return Scorecard(judgements=judgements, numbers=numbers, findings=tuple(findings), details=details)
+
+
+def predict(bundle: Bundle[X, Y], examples: Sequence[Example[X, Y]]) -> list[Prediction[Y]]:
+    """With a bar: on two cores a test set takes a minute."""
+    answers: list[Prediction[Y]] = []
+    for start in range(0, len(examples), CHUNK):
+        progress(tr("answering the test set"), start, len(examples))
+        answers += bundle.predict([e.input for e in examples[start : start + CHUNK]])
+    progress(tr("answering the test set"), len(examples), len(examples))
+    return answers
+
+
+def hold_against(
+    task: Task[X, Y], examples: Sequence[Example[X, Y]], answers: Sequence[Prediction[Y]], simple: Answers,
+    metric: Metric,
+) -> list[Beaten]:  # fmt: skip
+    """Each baseline with its own score, our distance from it and the paired p; the strongest first."""
+    targets = [str(task.output.encode(e.target)) for e in examples]
+    gaps = against(task, examples, answers, simple, metric)
+    found = [
+        Beaten(name=name, score=with_interval(metric, metric.sums(targets, theirs)), gap=gaps[name][0], p=gaps[name][1])
+        for name, theirs in simple.items()
+    ]
+    return sorted(found, key=lambda b: b.gap.value)
+
+
+def _baseline_numbers(beaten: Sequence[Beaten]) -> dict[str, Measure]:
+    scores = {f"baseline.{b.name}": b.score for b in beaten}
+    return {**scores, **{f"beats_baseline.{b.name}": b.gap for b in beaten}}
+
+
+def _curve(task: Task[X, Y], dataset: Dataset[X, Y], simple: Answers, metric: Metric, seed: int) -> list[list[float]]:
+    """Of the last baseline: a task names the plainest first, and majority learns nothing from more rows."""
+    name, answers = list(simple.items())[-1]
+    return [list(point) for point in learning_curve(task, dataset, name, answers, metric, seed=seed)]
+
+
+def _tables(
+    task: Task[X, Y], examples: Sequence[Example[X, Y]], answers: Sequence[Prediction[Y]]
+) -> dict[str, Any]:
+    """Confusion, classes and calibration, where an answer is one label out of a closed set."""
+    if not isinstance(task.output, Label):
+        return {}
+    targets, given = [str(e.target) for e in examples], [str(a.value) for a in answers]
+    labels = sorted({*task.schema.labels, *targets, *given})
+    confusion = tables.confusion_of(targets, given, labels)
+    told: dict[str, Any] = {
+        "labels": labels, "confusion": confusion.tolist(), "per_class": tables.per_class(confusion, labels),
+        "confused": tables.confused_pairs(confusion, labels),
+    }  # fmt: skip
+    sure = [a.confidence for a in answers if a.confidence is not None]
+    if len(sure) == len(answers):
+        told["calibration"] = tables.calibration(sure, [t == g for t, g in zip(targets, given, strict=True)])
+    return told

@@ -1,0 +1,120 @@
+"""What the numbers say, in sentences that somebody can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from luodi.core.contract import Judgement, explain_judgement
+from luodi.core.measure import Measure, Metric
+from luodi.messages import tr
+
+# Half-width of a 95 % interval to the distance seen with 80 % power: (1.96 + 0.84) / 1.96, squared.
+POWER = 2.04
+FEWEST_TO_SPEAK = 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beaten:
+    """A baseline, and how far the model is above it on the same examples."""
+
+    name: str
+    score: Measure
+    gap: Measure
+    """Positive where the model is better, in the metric's direction."""
+    p: float
+
+    def as_row(self) -> dict[str, Any]:
+        gap = {"value": self.gap.value, "low": self.gap.low, "high": self.gap.high}
+        score = {"value": self.score.value, "low": self.score.low, "high": self.score.high, "n": self.score.n}
+        return {"name": self.name, **score, "difference": gap, "p": self.p}
+
+
+def find(
+    metric: Metric, numbers: Mapping[str, Measure], judgements: Sequence[Judgement], beaten: Sequence[Beaten],
+    details: Mapping[str, Any],
+) -> list[str]:  # fmt: skip
+    """The contract's limits first, then the baselines, then what should worry a reader."""
+    limits = [explain_judgement(j) for j in judgements if j.limit.name != "beats_baseline" or j.measured is None]
+    held = [sentence for b in beaten for sentence in _held_against(metric, b)]
+    return [*limits, *held, *_collapse(details), *_weak_slice(metric, numbers), *_openings(details["openings"])]
+
+
+def rows_needed(n: int, half_width: float, distance: float) -> int:
+    """Test rows that would show `distance`, four times out of five, where `n` gave this half-width of the interval."""
+    return ceil(n * POWER * (half_width / distance) ** 2)
+
+
+def points(metric: Metric, value: float, *, sign: bool = False) -> str:
+    """A difference as people say it: shares in points of a hundred, all else in the metric's own unit."""
+    plus = "+" if sign else ""
+    if metric.unit:
+        return f"{value:{plus}.3g} {metric.unit}"
+    return f"{100 * value:{plus}.1f}"
+
+
+def say_p(p: float) -> str:
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}" if p < 0.01 else f"p = {p:.2f}"
+
+
+def _held_against(metric: Metric, b: Beaten) -> Iterator[str]:
+    beats = b.gap.low > 0
+    sentence = (
+        tr("Beats {name} ({score:.3f}) by {gap} points [{low}, {high}], {p}.") if beats
+        else tr("Does not beat {name} ({score:.3f}): {gap} points [{low}, {high}], {p}.")
+    )  # fmt: skip
+    yield sentence.format(
+        name=b.name, score=b.score.value, p=say_p(b.p), gap=points(metric, b.gap.value, sign=not beats),
+        low=points(metric, b.gap.low, sign=True), high=points(metric, b.gap.high, sign=True),
+    )  # fmt: skip
+    if beats or b.gap.high < 0:
+        return
+    if b.gap.value <= 0:
+        yield tr("On these {n} rows nothing shows that the model is worth more than {name}.").format(
+            n=b.gap.n, name=b.name
+        )
+        return
+    more = rows_needed(b.gap.n, (b.gap.high - b.gap.low) / 2, b.gap.value) - b.gap.n
+    yield tr("The test set has {n} rows: too few to tell the model from {name}; about {more} more are needed.").format(
+        n=b.gap.n, name=b.name, more=max(more, 1)
+    )
+
+
+def _collapse(details: Mapping[str, Any]) -> Iterator[str]:
+    """A model that has given up on the input, or on some of the classes."""
+    if "confusion" not in details:
+        return
+    given = [sum(column) for column in zip(*details["confusion"], strict=True)]
+    silent = [label for label, n in zip(details["labels"], given, strict=True) if n == 0]
+    asked = [row["label"] for row in details["per_class"] if row["n"]]
+    if len(details["labels"]) - len(silent) == 1 and len(asked) > 1:
+        label = next(label for label in details["labels"] if label not in silent)
+        yield tr("The model always answers {label}: it has learned nothing from the input.").format(label=label)
+    elif missed := [label for label in asked if label in silent]:
+        yield tr("{count} of {all} classes are never answered: {names}.").format(
+            count=len(missed), all=len(asked), names=", ".join(missed[:5])
+        )
+
+
+def _weak_slice(metric: Metric, numbers: Mapping[str, Measure]) -> Iterator[str]:
+    """The worst slice, where its whole interval lies on the bad side of the score."""
+    whole = numbers[metric.name]
+    sign = 1 if metric.higher_is_better else -1
+    slices = {k.removeprefix("slices."): m for k, m in numbers.items() if k.startswith("slices.")}
+    if not slices:
+        return
+    name = min(slices, key=lambda k: sign * slices[k].value)
+    worst = slices[name]
+    if (worst.high < whole.value) if metric.higher_is_better else (worst.low > whole.value):
+        yield tr("Weakest part: {name}, {value:.3f} [{low:.3f}, {high:.3f}] on {n} rows.").format(
+            name=name, value=worst.value, low=worst.low, high=worst.high, n=worst.n
+        )
+
+
+def _openings(openings: int) -> Iterator[str]:
+    if openings > 1:
+        yield tr(
+            "The test set has been opened {k} times: each choice made after a look at it makes the score rosier."
+        ).format(k=openings)

@@ -1,0 +1,69 @@
+"""Every answer of the test set, and the wrong ones as a work-list that opens in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luodi.core.measure import Metric
+from luodi.core.store import write_atomically
+from luodi.core.task import Task
+from luodi.core.types import Example, Prediction, X, Y
+
+ERRORS, PREDICTIONS = "errors.csv", "predictions.jsonl"
+_COLUMNS = ("id", "input", "target", "answer", "confidence")
+
+
+def mistakes_of(
+    task: Task[X, Y], examples: Sequence[Example[X, Y]], answers: Sequence[Prediction[Y]], metric: Metric
+) -> list[dict[str, Any]]:
+    """Answers that differ from the truth, the worst by the metric first, among equals the most confident."""
+    sums = metric.sums([e.target for e in examples], answers)
+    each = np.asarray(metric.pool(sums)) * (1 if metric.higher_is_better else -1)
+    rows = [_row(task, e, a) for e, a in zip(examples, answers, strict=True)]
+    wrong = [i for i, row in enumerate(rows) if row["target"] != row["answer"]]
+    return [rows[i] for i in sorted(wrong, key=lambda i: (each[i], -(rows[i]["confidence"] or 0.0), i))]
+
+
+def write_mistakes(path: Path, mistakes: Sequence[dict[str, Any]]) -> None:
+    """utf-8-sig, because Excel takes a file without the mark for the system's code page."""
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, _COLUMNS)
+    writer.writeheader()
+    writer.writerows({k: _cell(v) for k, v in row.items()} for row in mistakes)
+    write_atomically(path, out.getvalue().encode("utf-8-sig"))
+
+
+def write_predictions(
+    path: Path, task: Task[X, Y], examples: Sequence[Example[X, Y]], answers: Sequence[Prediction[Y]]
+) -> None:
+    """One JSON line an answer, in the order of the split."""
+    lines = []
+    for example, answer in zip(examples, answers, strict=True):
+        row = _row(task, example, answer)
+        told = {"id": row["id"], "target": row["target"], "answer": row["answer"], "confidence": row["confidence"]}
+        lines.append(json.dumps({**told, "scores": dict(answer.scores)}, ensure_ascii=False) + "\n")
+    write_atomically(path, "".join(lines))
+
+
+def _row(task: Task[X, Y], example: Example[X, Y], answer: Prediction[Y]) -> dict[str, Any]:
+    return {
+        "id": example.id, "input": task.input.encode(example.input), "target": task.output.encode(example.target),
+        "answer": task.output.encode(answer.value), "confidence": answer.confidence,
+    }  # fmt: skip
+
+
+def _cell(value: Any) -> Any:
+    """A review that begins like a formula is shown by the spreadsheet, not run (OWASP, CSV injection)."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,0 +1,116 @@
+"""A real service on a free port of the loopback, in a thread of the test; and engines that can be held up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from luodi.core.bundle import Bundle, open_bundle
+from luodi.core.task import Engine
+from luodi.core.types import Batch
+from luodi.stages.serve import serve as module
+from luodi.stages.serve.config import ServeSettings
+from luodi.stages.serve.serve import Service
+
+WAIT_S = 30.0
+
+
+@dataclass
+class Served:
+    """One running service."""
+
+    url: str
+    service: Service
+    thread: threading.Thread
+    client: httpx.Client
+
+    def ask(self, *inputs: Any) -> httpx.Response:
+        body = {"input": inputs[0]} if len(inputs) == 1 else {"inputs": list(inputs)}
+        return self.client.post("/predict", json=body)
+
+    def stop(self) -> None:
+        self.service.stop()
+        self.thread.join(WAIT_S)
+        assert not self.thread.is_alive()
+
+
+@contextmanager
+def served(folder: Path, settings: ServeSettings) -> Iterator[Served]:
+    """Ready. Raises what the service raises."""
+    urls: list[str] = []
+    errors: list[BaseException] = []
+    told = threading.Event()
+    service = Service(folder, replace(settings, port=0), on_ready=lambda url: (urls.append(url), told.set())[0])
+
+    def run() -> None:
+        try:
+            service.run()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            told.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert told.wait(WAIT_S)
+    if errors:
+        raise errors[0]
+    with httpx.Client(base_url=urls[0], trust_env=False, timeout=WAIT_S) as client:
+        running = Served(urls[0], service, thread, client)
+        try:
+            yield running
+        finally:
+            running.stop()
+    if errors:
+        raise errors[0]
+
+
+@dataclass
+class Gate:
+    """The real engine behind a gate: tests see each batch come, and choose when and how it passes."""
+
+    engine: Engine
+    is_open: threading.Event = field(default_factory=threading.Event)
+    came: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    sizes: list[int] = field(default_factory=list)
+    spoil: Callable[[Batch, Mapping[str, np.ndarray[Any, Any]]], Mapping[str, np.ndarray[Any, Any]]] | None = None
+
+    def run(self, batch: Batch) -> Mapping[str, np.ndarray[Any, Any]]:
+        self.sizes.append(len(batch["input_ids"]))
+        self.came.release()
+        assert self.is_open.wait(WAIT_S)
+        outputs = self.engine.run(batch)
+        return outputs if self.spoil is None else self.spoil(batch, outputs)
+
+    def close(self) -> None:
+        """From here on batches wait; what has come so far is forgotten."""
+        self.is_open.clear()
+        while self.came.acquire(blocking=False):
+            pass
+        self.sizes.clear()
+
+    def wait_for_batch(self) -> None:
+        assert self.came.acquire(timeout=WAIT_S)
+
+
+def gated(monkeypatch: pytest.MonkeyPatch) -> list[Gate]:
+    """Services opened from now on run behind a gate, open at first; the list gets it."""
+    gates: list[Gate] = []
+
+    def opened(folder: Path, *, threads: int | None = None) -> Bundle[Any, Any]:
+        bundle = open_bundle(folder, threads=threads)
+        gate = Gate(bundle.engine)
+        gate.is_open.set()
+        gates.append(gate)
+        return replace(bundle, engine=gate)
+
+    monkeypatch.setattr(module, "open_bundle", opened)
+    return gates
