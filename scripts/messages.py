@@ -87,9 +87,10 @@ def compiled(catalogue: Catalog) -> bytes:
     return out.getvalue()
 
 
-def missing() -> list[str]:
+def missing() -> dict[str, str]:
+    """Sentence to place, of those without a translation."""
     have = {m.id for m in read(PO) if m.id and m.string} if PO.exists() else set()
-    return [sentence for sentence in sentences() if sentence not in have]
+    return {sentence: place for sentence, place in sentences().items() if sentence not in have}
 
 
 def merge(paths: Sequence[Path]) -> None:
@@ -119,10 +120,11 @@ def main(arguments: Sequence[str]) -> int:
         merge(told.files)
     if told.what in ("merge", "compile"):
         MO.write_bytes(compiled(read(PO)))
-    for sentence in missing():
+    lacking = missing()
+    for sentence, place in lacking.items():
         quoted = sentence.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        sys.stdout.write(f'#: {sentences()[sentence]}\nmsgid "{quoted}"\nmsgstr ""\n\n')
-    return 1 if missing() else 0
+        sys.stdout.write(f'#: {place}\nmsgid "{quoted}"\nmsgstr ""\n\n')
+    return 1 if lacking else 0
 
 
 if __name__ == "__main__":

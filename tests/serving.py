@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from luodi.core.bundle import Bundle, open_bundle
+from luodi.core.bundle import Bundle, open_bundle, seal_bundle
 from luodi.core.task import Engine
 from luodi.core.types import Batch
 from luodi.stages.serve import serve as module
@@ -101,6 +103,21 @@ class Gate:
         assert self.came.acquire(timeout=WAIT_S)
 
 
+def export_bundle(source: Path, backend: str, folder: Path) -> Path:
+    """The Bundle for another engine, `onnx` or `openvino`, with the same goldens."""
+    from luodi.models.tracing import output_names, trace
+
+    bundle = open_bundle(source)
+    texts = ["好吃 不错 great 很满意 喜欢", "难吃", "太差 terrible"] * 2
+    batch = bundle.task.collate(bundle.task.encode(texts, bundle.processor))
+    shutil.copytree(source / "processor", folder / "processor")
+    module = importlib.import_module(f"luodi.backends.{backend}")
+    write = module.export if backend == "onnx" else module.convert
+    write(trace(bundle.engine, batch), output_names(bundle.engine, batch), folder / "weights")
+    seal_bundle(folder, replace(bundle.manifest, engine=module.__name__), bundle.golden)
+    return folder
+
+
 def gated(monkeypatch: pytest.MonkeyPatch) -> list[Gate]:
     """Services opened from now on run behind a gate, open at first; the list gets it."""
     gates: list[Gate] = []
@@ -113,4 +130,5 @@ def gated(monkeypatch: pytest.MonkeyPatch) -> list[Gate]:
         return replace(bundle, engine=gate)
 
     monkeypatch.setattr(module, "open_bundle", opened)
+    monkeypatch.setattr(module, "LINGER_S", 0.1)
     return gates

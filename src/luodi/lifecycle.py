@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,6 +27,9 @@ from luodi.core.store import Result, write_atomically
 from luodi.core.types import Datasheet
 from luodi.errors import InputError
 from luodi.messages import language, tr
+
+if TYPE_CHECKING:
+    from luodi.report.page import About
 
 REPORT = "report.json"
 SHOWN_ERRORS = 50
@@ -216,9 +219,26 @@ def _write_page(project: Project, page: Path) -> None:
     """One page of the newest result of each verb."""
     from luodi.report.page import write_page
 
-    newest = {verb: project.store.latest(verb) for verb in LIFE}
-    reports = {verb: read_report(result.path / REPORT) for verb, result in newest.items() if result}
-    write_page(page, project.brief.goal or project.folder.resolve().name, reports, language())
+    found = {verb: project.store.latest(verb) for verb in LIFE}
+    newest = {verb: result for verb, result in found.items() if result}
+    reports = {verb: read_report(result.path / REPORT) for verb, result in newest.items()}
+    title = project.brief.goal or project.folder.resolve().name
+    write_page(page, title, reports, language(), _about(newest))
+
+
+def _about(newest: Mapping[str, Result]) -> About:
+    """Where the results came from, for the foot of the page."""
+    from luodi.report.page import About
+
+    identities = {verb: result.key for verb, result in newest.items()}
+    made = [result.path / "bundle" for result in newest.values() if (result.path / "bundle").is_dir()]
+    if not made:
+        return About(identities=identities)
+    manifest = read_manifest(made[-1])
+    return About(
+        model=str(manifest.network.get("base", "")), recipe=manifest.recipe, versions=manifest.versions,
+        identities={**identities, "bundle": manifest.seal},
+    )  # fmt: skip
 
 
 def show(project: Project) -> Path:

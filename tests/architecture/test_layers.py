@@ -16,8 +16,8 @@ LAYERS = (
     {"core"},
     {"backends"},
     {"models", "modalities"},
-    {"stages", "tasks", "report", "doctor"},
-    {"lifecycle", "predict", "propose", "screen"},
+    {"stages", "tasks", "report"},
+    {"lifecycle", "doctor", "predict", "propose", "screen"},
     {"cli"},
     {"__main__", "__init__"},
 )

@@ -85,4 +85,5 @@ def test_every_error_has_a_code_of_the_form_area_what() -> None:
                 if isinstance(codes[0], ast.Constant):
                     found[str(codes[0].value)] += 1
     assert found
-    assert [code for code in found if not re.fullmatch(r"[a-z]+\.[a-z0-9_]+", code)] == []
+    # "internal" stands for whatever escapes: no area is to blame.
+    assert [code for code in found if not re.fullmatch(r"[a-z]+\.[a-z0-9_]+|internal", code)] == []

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import msgspec
 import pytest
 
@@ -53,13 +51,10 @@ def test_five_hundred_at_once_each_get_their_own_answer(service: Served, bundle:
     """Single and several, short and long, tagged: the same as asked alone, none mixed up."""
     texts = [f"{(GOOD, BAD)[i % 2]} {i} {'长' * (i % 40)}" for i in range(500)]
     asked = [texts[i : i + 1 + i % 4] for i in range(500)]
-    alone = {text: bundle.predict([text])[0] for text in texts}
-    local = threading.local()
+    alone = {text: bundle.predict([bundle.task.input.decode(text)])[0] for text in texts}
 
     def ask(some: list[str]) -> list[tuple[str, dict[str, float]]]:
-        if not hasattr(local, "client"):
-            local.client = httpx.Client(base_url=service.url, trust_env=False, timeout=30)
-        reply = local.client.post("/predict", json={"inputs": some})
+        reply = service.client.post("/predict", json={"inputs": some})
         assert reply.status_code == 200, reply.text
         return [(o["value"], o["scores"]) for o in reply.json()["outputs"]]
 
@@ -213,8 +208,14 @@ def test_taken_port_is_one_line(service: Served, tiny_bundle: Path) -> None:
 
 @pytest.mark.parametrize("port", [-5, 70_000])
 def test_impossible_port(port: int, tiny_bundle: Path) -> None:
-    with pytest.raises(ResourceError, match="cannot be listened on"):
+    with pytest.raises(ConfigError, match=r"serve\.port must be from 0 to 65535"):
         serve(tiny_bundle, ServeSettings(port=port))
+
+
+def test_host_that_is_none(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, "key")
+    with pytest.raises(ResourceError, match="256.256.256.256:0 cannot be listened on"):
+        serve(tiny_bundle, ServeSettings(host="256.256.256.256", port=0))
 
 
 def test_impossible_setting(tiny_bundle: Path) -> None:

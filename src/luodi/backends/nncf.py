@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from luodi.backends import need
 from luodi.backends import openvino as ir
 from luodi.backends.quiet import quiet
 from luodi.core.types import Batch
 
+if TYPE_CHECKING:
+    from openvino import Model  # type: ignore[import-untyped]
+
+_WIDE_ROW = 32
+
 
 def compress_weights(source: Path, folder: Path) -> None:
     """Weights and tables to int8, a scale for each row. No data needed."""
     with quiet():
         nncf = _load()
-        model = nncf.compress_weights(ir.read(source), mode=nncf.CompressWeightsMode.INT8_SYM)
-    ir.save(model, folder)
+        model = ir.read(source)
+        mode = nncf.CompressWeightsMode.INT8_SYM
+        small = nncf.compress_weights(model, mode=mode, ignored_scope=nncf.IgnoredScope(names=_narrow_lookups(model)))
+    ir.save(small, folder)
 
 
 def quantize(source: Path, folder: Path, batches: Sequence[Batch]) -> None:
@@ -29,9 +37,18 @@ def quantize(source: Path, folder: Path, batches: Sequence[Batch]) -> None:
         inputs = [port.get_any_name() for port in model.inputs]
         samples = nncf.Dataset([{name: batch[name] for name in inputs} for batch in batches])
         small = nncf.quantize(
-            model, samples, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches)
-        )
+            model, samples, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches),
+            ignored_scope=nncf.IgnoredScope(names=_narrow_lookups(model)),
+        )  # fmt: skip
     ir.save(small, folder)
+
+
+def _narrow_lookups(model: Model) -> list[str]:
+    """Names of the lookups in tables of few columns, whose rows one scale would spoil: columns there may be of
+    different kinds and sizes (a weight beside a count), and the table is small anyhow."""
+    lookups = [op for op in model.get_ops() if op.get_type_name() == "Gather"]
+    tables = {op.get_friendly_name(): op.input_value(0).get_partial_shape() for op in lookups}
+    return [name for name, t in tables.items() if t.is_static and len(t) == 2 and t[1].get_length() < _WIDE_ROW]
 
 
 def _load() -> ModuleType:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MODEL = "model.onnx"
 OPSET = 20  # the first with Gelu as one operator; ONNX Runtime reads it since 1.17
 _MANY_ROWS = 256  # tables with fewer rows are not worth a second lookup for their scales
+_WIDE_ROW = 32  # in narrower rows the scale is a large part of the size, and the columns may be of different kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def _quantize_tables(model: ModelProto) -> None:
 
 
 def _is_table(is_float: bool, shape: Sequence[int]) -> bool:
-    return is_float and len(shape) == 2 and shape[0] >= _MANY_ROWS
+    return is_float and len(shape) == 2 and shape[0] >= _MANY_ROWS and shape[1] >= _WIDE_ROW
 
 
 def _int8_lookup(graph: GraphProto, gather: NodeProto, table: Array) -> list[NodeProto]:

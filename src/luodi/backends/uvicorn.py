@@ -20,6 +20,11 @@ class HttpServer:
     def is_hurried(self) -> bool:
         return bool(self._server.force_exit)
 
+    def stop_listening(self) -> None:
+        """New connections are refused; those that there are go on."""
+        for server in self._server.servers:
+            server.close()
+
     def stop(self, *, at_once: bool = False) -> None:
         """Ends `run_server` after the answers under way are out, or without waiting for them."""
         self._server.should_exit = True

@@ -107,4 +107,5 @@ def mcnemar(ours_right: Sequence[bool], theirs_right: Sequence[bool]) -> float:
     for i in range(k):
         term = term * (n - i) // (i + 1)
         tail += term
-    return min(1.0, 2 * (tail / 2**n))
+    share: float = tail / 2**n
+    return min(1.0, 2 * share)

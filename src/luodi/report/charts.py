@@ -7,7 +7,7 @@ without a script. Colours and line widths are classes of `style.css`, which know
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from math import ceil, floor, log10, sqrt
 from typing import Any
@@ -15,6 +15,9 @@ from typing import Any
 MOST_POINTS = 240  # more would only draw the same pixels again
 HEIGHT = 220
 LABEL_GAP = 18
+FEWEST_TICKS = 3
+NARROWEST = 260  # pixels of a plot's width on a phone
+LETTER = 15  # pixels that a letter takes, with air
 
 
 class Svg(str):
@@ -56,6 +59,8 @@ class Dot:
     size: float = 4.0
     """Radius in pixels."""
     letter: str = ""
+    shift: tuple[float, float] = (0.0, 0.0)
+    """From the point to its letter, in pixels."""
     title: str = ""
 
 
@@ -102,10 +107,7 @@ def whisker(row: dict[str, Any], scale: Scale, mark: float | None = None) -> Svg
 
 def ruler(scale: Scale) -> Svg:
     """The axis under rows of whiskers."""
-    ticks = "".join(
-        f'<text x="{scale.at(t)}%" y="12" text-anchor="middle">{_figure(t)}</text>' for t in scale.ticks
-    )
-    return Svg(f'<svg class="whisker" height="16" aria-hidden="true">{ticks}</svg>')
+    return Svg(f'<svg class="whisker" height="16" aria-hidden="true">{"".join(_x_figures(scale, 12))}</svg>')
 
 
 def whisker_scale(rows: Sequence[dict[str, Any]], mark: float | None = None) -> Scale:
@@ -149,19 +151,52 @@ def letters(count: int) -> list[str]:
 
 def pareto_plot(rows: Sequence[dict[str, Any]], label: str) -> Svg:
     """Score over latency (logarithmic), bubble area = size. Small bubbles are drawn over large ones."""
-    ends = [e for r in rows for e in (r["score"].get("low"), r["score"].get("high"), r["score"]["value"])]
-    y = scale_of([v for v in ends if v is not None], margin=0.1)
+    # One collapsed candidate would press all others into a line: the axis is made for those that were not refused.
+    shown = [r for r in rows if not r.get("refused")] or rows
+    ends = [r["score"].get(k) for r in shown for k in ("low", "high", "value")]
+    y = scale_of([v for v in ends if v is not None], margin=0.25)
     x = scale_of([r["p50_ms"] for r in rows], is_log=True)
     largest = max(r["size_mb"] for r in rows)
     dots = [
-        Dot(
-            x=r["p50_ms"], y=r["score"]["value"], low=r["score"].get("low"), high=r["score"].get("high"),
-            kind=kind_of(r), size=6 + 18 * sqrt(r["size_mb"] / largest), letter=letter, title=str(r["name"]),
-        )
+        _bubble(r, y, 6 + 18 * sqrt(r["size_mb"] / largest), letter)
         for r, letter in zip(rows, letters(len(rows)), strict=True)
-    ]  # fmt: skip
+    ]
     front = sorted((r["p50_ms"], r["score"]["value"]) for r in rows if r.get("pareto"))
-    return plot(Axes(x=x, y=y, label=label, lines=[front]), sorted(dots, key=lambda d: -d.size))
+    axes = Axes(x=x, y=y, label=label, lines=[front])
+    return plot(axes, _with_free_letters(axes, sorted(dots, key=lambda d: -d.size)))
+
+
+def _bubble(row: dict[str, Any], y: Scale, size: float, letter: str) -> Dot:
+    """A candidate; one below the chart stands on its lower edge with an arrow."""
+    score = row["score"]
+    if not y.low <= score["value"] <= y.high:
+        edge = y.low if score["value"] < y.low else y.high
+        arrow = "↓" if score["value"] < y.low else "↑"
+        return Dot(x=row["p50_ms"], y=edge, kind=kind_of(row), size=size, letter=letter + arrow, title=str(row["name"]))
+    return Dot(
+        x=row["p50_ms"], y=score["value"], low=score.get("low"), high=score.get("high"), kind=kind_of(row), size=size,
+        letter=letter, title=str(row["name"]),
+    )  # fmt: skip
+
+
+def _with_free_letters(axes: Axes, dots: Sequence[Dot]) -> list[Dot]:
+    """Letters in their bubbles where there is room, else beside them, so that none covers another, even on a phone."""
+    centres = [(NARROWEST * axes.x.at(d.x) / 100, -HEIGHT * axes.y.at(d.y) / 100) for d in dots]
+    taken: list[tuple[float, float]] = []
+    found = []
+    for i, (dot, (x, y)) in enumerate(zip(dots, centres, strict=True)):
+        out = dot.size + 9
+        shifts = [(0.0, 0.0), (0.0, -out), (0.0, out), (out, 0.0), (-out, 0.0), (out, -out), (-out, -out), (out, out)]
+        inside = dot.size >= LETTER / 2 + 2 and not any(_near((x, y), c) for c in centres[i + 1 :])
+        free = [s for s in shifts[0 if inside else 1 :] if not any(_near((x + s[0], y + s[1]), t) for t in taken)]
+        shift = (free or shifts)[0]
+        taken.append((x + shift[0], y + shift[1]))
+        found.append(replace(dot, shift=shift))
+    return found
+
+
+def _near(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return abs(a[0] - b[0]) < LETTER and abs(a[1] - b[1]) < LETTER
 
 
 def kind_of(row: dict[str, Any]) -> str:
@@ -178,10 +213,18 @@ def _grid(axes: Axes) -> list[str]:
     for tick in axes.x.ticks:
         x = axes.x.at(tick)
         parts.append(f'<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>')
-        parts.append(f'<text x="{x}%" y="{HEIGHT + LABEL_GAP}" text-anchor="middle">{_figure(tick)}</text>')
+    parts += _x_figures(axes.x, HEIGHT + LABEL_GAP)
     parts.append('<line class="axis" x1="0" x2="100%" y1="100%" y2="100%"/>')
     parts.append('<line class="axis" x1="0" x2="0" y1="0" y2="100%"/>')
     return parts
+
+
+def _x_figures(scale: Scale, y: int) -> list[str]:
+    """Every second one is `spare`: the style leaves it out where the page is narrow and they would touch."""
+    return [
+        f'<text class="{"spare" if i % 2 else ""}" x="{scale.at(t)}%" y="{y}" text-anchor="middle">{_figure(t)}</text>'
+        for i, t in enumerate(scale.ticks)
+    ]
 
 
 def _line(axes: Axes, line: Sequence[tuple[float, float]]) -> str:
@@ -202,10 +245,10 @@ def _dot(axes: Axes, dot: Dot) -> str:
         parts.append('<line class="interval" x1="{x}%" x2="{x}%" y1="{0}%" y2="{1}%"/>'.format(*ends, x=x))
     parts.append(f'<circle class="dot" cx="{x}%" cy="{y}%" r="{dot.size:.1f}"/>')
     if dot.letter:
-        # A small bubble has no room for its letter: it stands to the right.
-        inside = dot.size >= 9
-        shift = 'text-anchor="middle"' if inside else f'dx="{dot.size + 4:.0f}"'
-        parts.append(f'<text class="letter" x="{x}%" y="{y}%" dy="4" {shift}>{escape(dot.letter)}</text>')
+        dx, dy = dot.shift
+        kind = "letter" if dx == dy == 0 else "letter outside"
+        place = f'x="{x}%" y="{y}%" dx="{dx:.0f}" dy="{dy + 4:.0f}" text-anchor="middle"'
+        parts.append(f'<text class="{kind}" {place}>{escape(dot.letter)}</text>')
     return "".join(parts) + "</g>"
 
 
@@ -217,11 +260,15 @@ def _thinned(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers."""
-    rough = (high - low) / 4
-    size = 10 ** floor(log10(rough))
-    step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= rough)
-    return [round(i * step, 10) for i in range(ceil(low / step), floor(high / step) + 1)]
+    """Round numbers, as few as may be but three at the least."""
+    size = 10.0 ** ceil(log10(high - low))
+    steps = (m * size for m in (1, 0.5, 0.2, 0.1, 0.05, 0.02))
+    found: list[float] = []
+    for step in steps:
+        found = [round(i * step, 10) for i in range(ceil(low / step), floor(high / step) + 1)]
+        if len(found) >= FEWEST_TICKS:
+            break
+    return found
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
@@ -229,7 +276,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     for figures in ((1, 2, 5), tuple(range(1, 10)), tuple(i / 2 for i in range(2, 20))):
         found = [f * 10.0**d for d in decades for f in figures if low <= f * 10.0**d <= high]
-        if len(found) >= 3:
+        if len(found) >= FEWEST_TICKS:
             return found[:: ceil(len(found) / 6)]
     return found
 

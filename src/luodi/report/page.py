@@ -135,13 +135,12 @@ def cards(reports: Mapping[str, Report]) -> list[Card]:
 
 def _score_card(name: str, measure: Measure) -> Card:
     interval = f"{score(measure.low)} – {score(measure.high)}"
-    return Card(name=word(name), value=score(measure.value), note=f"{interval}, n = {measure.n:,}")
+    return Card(name=word(name), value=score(measure.value), note=f"{interval}, n\u00a0=\u00a0{measure.n:,}")
 
 
 def _gap_card(gap: Measure) -> Card:
-    note = f"{points(gap.low)} … {points(gap.high)}"
-    value = tr("{points} points").format(points=points(gap.value))
-    return Card(name=tr("Above the best simple model"), value=value, note=note)
+    note = tr("points, {low} … {high}").format(low=points(gap.low), high=points(gap.high))
+    return Card(name=tr("Above the best simple model"), value=points(gap.value), note=note)
 
 
 def _spread(measure: Measure) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from luodi.messages import tr
 
+_UNITS = {"p50_ms": "ms", "p95_ms": "ms", "size_mb": "MB"}
+
 
 def word(key: str) -> str:
     """A metric, a slice, a reason or a verb; what nobody has named keeps its own name."""
@@ -20,7 +22,7 @@ def say_limit(limit: str) -> str:
     """`accuracy >= 0.9` as `Accuracy ≥ 0.9`; the part below a family is named too."""
     name, sign, bound = limit.partition(" ") if " " in limit else (limit, "", "")
     sign = {">": "≥", "<": "≤"}.get(bound[:1], sign)
-    told = f" {sign} {bound[2:].strip()}" if bound else ""
+    told = f" {sign} {bound[2:].strip()} {_UNITS.get(name, '')}".rstrip() if bound else ""
     return _say_name(name) + told
 
 
@@ -46,11 +48,19 @@ def share(value: Any) -> str:
 
 def points(value: Any) -> str:
     """A difference of two shares, in points of a hundred, with its sign."""
-    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+    if value is None:
+        return "–"
+    told = round(100 * value, 1)
+    return f"{told:+.1f}".replace("-", "−") if told else "0.0"
 
 
 def probability(p: Any) -> str:
     return "–" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
+
+
+def millions(count: Any) -> str:
+    """`117.7 M`: the sign is read alike in both languages."""
+    return "–" if count is None else f"{count / 1e6:,.1f} M" if count >= 1e5 else f"{count:,}"
 
 
 def duration(seconds: Any) -> str:
@@ -66,7 +76,7 @@ def duration(seconds: Any) -> str:
 
 FORMATS: Mapping[str, Callable[..., str]] = {
     "word": word, "say_limit": say_limit, "number": number, "score": score, "share": share, "points": points,
-    "probability": probability, "duration": duration,
+    "probability": probability, "duration": duration, "millions": millions,
 }  # fmt: skip
 
 

@@ -107,13 +107,20 @@ class TextClassification(OnePassTask[str, str]):
 
         return cross_entropy(outputs["logits"].float(), batch["labels"])
 
+    def slices(self, example: Example[str, str]) -> Mapping[str, str]:
+        return {**super().slices(example), "class": example.target}
+
     def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]]) -> list[Prediction[str]]:
         return answers_of(softmax(outputs["logits"]), self.schema.labels, self.schema.threshold)
 
 
 def _cut(ids: np.ndarray[Any, Any], longest: int) -> np.ndarray[Any, Any]:
-    """Keep the closing token: encoders were trained to see one."""
-    return ids if len(ids) <= longest else np.append(ids[: longest - 1], ids[-1])
+    """Beginning and end of a long text: people sum up at the end (Sun et al. 2019, arXiv:1905.05583, found head and
+    tail together better than either). The closing token stays, as encoders were trained to see one."""
+    if len(ids) <= longest:
+        return ids
+    tail = max(1, longest // 4)
+    return np.concatenate([ids[: longest - tail], ids[len(ids) - tail :]])
 
 
 def _text_likeness(values: Sequence[Any]) -> float:

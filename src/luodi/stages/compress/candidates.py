@@ -197,8 +197,14 @@ def _trace(source: Bundle[Any, Any], workshop: Workshop) -> tuple[ExportedProgra
     from luodi.models.tracing import output_names, trace
 
     if source.identity not in workshop.traced:
-        items = [of_length(item, 2 + i) for i, item in enumerate(_items(source, workshop, 3))]
-        batch = source.task.collate([*items, *items])
+        # Several items of several lengths, other ones for each input: sizes that are equal by chance look like a rule.
+        items = _items(source, workshop, 3)
+        names = sorted(items[0])
+        varied = [
+            {name: of_length({name: item[name]}, 3 + i + 4 * names.index(name))[name] for name in names}
+            for i, item in enumerate(items)
+        ]
+        batch = source.task.collate([*varied, *varied])
         workshop.traced[source.identity] = (trace(source.engine, batch), output_names(source.engine, batch))  # type: ignore[arg-type]
     return workshop.traced[source.identity]
 

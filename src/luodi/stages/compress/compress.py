@@ -61,7 +61,7 @@ def compress(
     parent: Bundle[X, Y], validation: Sequence[Example[X, Y]], corpus: Iterable[X],
     open_test: Callable[[], TestSet[X, Y]], contract: Contract, settings: CompressSettings, folder: Path,
 ) -> Compressed:  # fmt: skip
-    """`corpus`: inputs of train and validation, which the vocabulary must serve and int8 is calibrated on.
+    """`corpus`: inputs of train and of validation, which the vocabulary must serve and int8 is calibrated on.
 
     `folder` may hold what a killed run left. `open_test` is called once, after the choice.
     """
@@ -70,7 +70,7 @@ def compress(
     _check_names(settings)
     # Candidates of a few sizes lie side by side until one is chosen; none is larger than the parent.
     need_disk(folder, 4 * parent.size_bytes)
-    workshop = _workshop(parent, [*corpus, *(e.input for e in validation)], settings, folder / CANDIDATES)
+    workshop = _workshop(parent, list(corpus), settings, folder / CANDIDATES)
     made = make_all(workshop)
     metric = deciding_metric(parent.task, [limit.name for limit in contract.quality])
     rows = measure(made, workshop, validation, metric)
@@ -146,7 +146,7 @@ def _workshop(parent: Bundle[Any, Any], seen: Sequence[Any], settings: CompressS
     bf16 = tr("yes") if cpu.has_bf16 else tr("no")
     say(tr("{threads} threads, {name}, bf16: {bf16}").format(threads=threads, name=cpu.name or "?", bf16=bf16))
     # Opened anew: threads are set when an engine opens, and the reference must have as many as the candidates.
-    trained = open_bundle(parent.path, threads=threads)
+    trained = open_bundle(parent.path, threads=threads, replay=False)
     folder.mkdir(parents=True, exist_ok=True)
     return Workshop(trained=trained, seen=seen, settings=settings, cpu=cpu, folder=folder, threads=threads)
 

@@ -19,6 +19,7 @@ from luodi.stages.compress.config import CompressSettings
 
 EXPORT_TOLERANCE = 1e-4
 """Of a network's outputs, relative to the largest: fp32 engines add up in different orders, and no more."""
+_ROUNDING = 1e-9  # 1 - 0.99 is a little more than 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +93,7 @@ def _not_numbers(answers: Sequence[Prediction[Any]]) -> str:
 
 
 def _loses(metric: Metric, gap: Measure, settings: CompressSettings) -> str:
-    if -gap.value <= settings.max_loss:
+    if -gap.value <= settings.max_loss + _ROUNDING:
         return ""
     return tr(
         "It loses {loss:.3f} of {metric} [{low:.3f}, {high:.3f}] on n = {n}; {allowed:.3f} is allowed."
@@ -120,7 +121,7 @@ def _loses_in_a_slice(
     for name, places in slices_of(task, examples).items():
         part = [examples[i] for i in places]
         gaps[name] = _gap(task, part, [ours[i] for i in places], [trained[i] for i in places], metric)
-    broken = {name: gap for name, gap in gaps.items() if -gap.value > allowed and gap.high < 0}
+    broken = {name: gap for name, gap in gaps.items() if -gap.value > allowed + _ROUNDING and gap.high < 0}
     if not broken:
         return ""
     worst = min(broken, key=lambda name: broken[name].value)

@@ -29,6 +29,7 @@ class Trim:
     """`kept[new id] = old id`, ascending, so that special tokens at the front stay where they are."""
 
     kept: Array
+    """Of pieces, and of special tokens that were added behind them."""
     size: int
     """Pieces of the old vocabulary."""
 
@@ -63,7 +64,7 @@ def choose(processor_folder: Path, processor: Processor, texts: Iterable[str], m
     told = json.loads((processor_folder / FILE).read_text(encoding="utf-8"))
     needed = np.zeros(len(pieces), bool)
     for ids in _encoded(processor, texts):
-        needed[ids] = True
+        needed[ids[ids < len(pieces)]] = True
     needed[[t["id"] for t in told["added_tokens"] if t["id"] < len(pieces)]] = True
     needed[[i for i, (piece, _) in enumerate(pieces) if _length(piece) <= SHORT]] = True
     if told["model"]["type"] == "Unigram":
@@ -73,19 +74,21 @@ def choose(processor_folder: Path, processor: Processor, texts: Iterable[str], m
     room = max(most - int(needed.sum()), 0)
     probable = sorted(np.flatnonzero(~needed), key=lambda i: -pieces[i][1])[:room]
     needed[np.asarray(probable, np.int64)] = True
-    return Trim(kept=np.flatnonzero(needed), size=len(pieces))
+    behind = sorted({t["id"] for t in told["added_tokens"] if t["id"] >= len(pieces)})
+    return Trim(kept=np.append(np.flatnonzero(needed), np.asarray(behind, np.int64)), size=len(pieces))
 
 
 def trim_processor(source: Path, target: Path, trim: Trim) -> None:
     """The tokenizer with the kept pieces only; what else lies in the folder is copied by the caller."""
     told = json.loads((source / FILE).read_text(encoding="utf-8"))
     model = told["model"]
+    pieces = trim.kept[trim.kept < trim.size]
     if model["type"] == "Unigram":
-        model["vocab"] = [model["vocab"][i] for i in trim.kept]
+        model["vocab"] = [model["vocab"][i] for i in pieces]
         model["unk_id"] = trim.renumber(model["unk_id"])
     else:
         names = {rank: piece for piece, rank in model["vocab"].items()}
-        model["vocab"] = {names[int(old)]: new for new, old in enumerate(trim.kept)}
+        model["vocab"] = {names[int(old)]: new for new, old in enumerate(pieces)}
     for token in told["added_tokens"]:
         token["id"] = trim.renumber(token["id"])
     _renumber_post_processor(told.get("post_processor"), trim)

@@ -21,7 +21,7 @@ from luodi.modalities.label import Label
 from luodi.stages.evaluate import advice, tables
 from luodi.stages.evaluate.baselines import Answers, answer_simply, learning_curve
 from luodi.stages.evaluate.config import EvaluateSettings
-from luodi.stages.evaluate.findings import Beaten, find
+from luodi.stages.evaluate.findings import Beaten, find, say_limits
 from luodi.stages.evaluate.mistakes import ERRORS, PREDICTIONS, mistakes_of, write_mistakes, write_predictions
 
 CHUNK = 1024  # inputs between two movements of the progress bar
@@ -70,7 +70,8 @@ def evaluate(
         "slices": tables.slice_rows(numbers), "wrong": len(mistakes), "errors": mistakes[: settings.errors],
         "curve": _curve(task, dataset, simple["validation"], metric, seed), **_tables(task, test, answers),
     }  # fmt: skip
-    findings = find(metric, numbers, judgements, beaten, details)
+    details["beyond_contract"] = find(metric, numbers, beaten, details)
+    findings = [*say_limits(judgements), *details["beyond_contract"]]
     details["advice"] = advice.give(metric, numbers, contract, judgements, beaten, details)
     return Scorecard(judgements=judgements, numbers=numbers, findings=tuple(findings), details=details)
 

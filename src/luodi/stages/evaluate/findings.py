@@ -33,13 +33,16 @@ class Beaten:
 
 
 def find(
-    metric: Metric, numbers: Mapping[str, Measure], judgements: Sequence[Judgement], beaten: Sequence[Beaten],
-    details: Mapping[str, Any],
-) -> list[str]:  # fmt: skip
-    """The contract's limits first, then the baselines, then what should worry a reader."""
-    limits = [explain_judgement(j) for j in judgements if j.limit.name != "beats_baseline" or j.measured is None]
+    metric: Metric, numbers: Mapping[str, Measure], beaten: Sequence[Beaten], details: Mapping[str, Any]
+) -> list[str]:
+    """How far above the baselines, then what should worry a reader."""
     held = [sentence for b in beaten for sentence in _held_against(metric, b)]
-    return [*limits, *held, *_collapse(details), *_weak_slice(metric, numbers), *_openings(details["openings"])]
+    return [*held, *_collapse(details), *_weak_slice(metric, numbers), *_openings(details["openings"])]
+
+
+def say_limits(judgements: Sequence[Judgement]) -> list[str]:
+    """The contract's limits; `beats_baseline` is told with each baseline instead, unless there was none to beat."""
+    return [explain_judgement(j) for j in judgements if j.limit.name != "beats_baseline" or j.measured is None]
 
 
 def rows_needed(n: int, half_width: float, distance: float) -> int:
@@ -52,7 +55,8 @@ def points(metric: Metric, value: float, *, sign: bool = False) -> str:
     plus = "+" if sign else ""
     if metric.unit:
         return f"{value:{plus}.3g} {metric.unit}"
-    return f"{100 * value:{plus}.1f}"
+    told = round(100 * value, 1) + 0.0  # never -0.0
+    return f"{told:{plus}.1f}" if told else "0.0"
 
 
 def say_p(p: float) -> str:

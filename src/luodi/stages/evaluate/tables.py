@@ -68,8 +68,8 @@ def calibration(confidences: Sequence[float], right: Sequence[bool]) -> dict[str
     parts = [p for p in np.array_split(np.arange(len(told)), NUM_BINS) if len(p)]
     bins = [{"confidence": float(told[p].mean()), "right": float(hit[p].mean()), "n": len(p)} for p in parts]
     gaps = [abs(b["confidence"] - b["right"]) * b["n"] for b in bins]
-    ece, right = sum(gaps) / len(told), float(hit.mean())
-    return {"ece": ece, "mean_confidence": float(told.mean()), "right": right, "bins": bins}
+    means = {"mean_confidence": float(told.mean()), "right": float(hit.mean())}
+    return {"ece": sum(gaps) / len(told), **means, "bins": bins}
 
 
 def _ratio(above: Any, below: Any) -> float | None:

@@ -31,7 +31,7 @@ def decode(data: bytes, name: str) -> Decoded:
     """Raises DataError where the bytes are no text, or in an encoding that is not known for certain."""
     for mark, encoding, told in _MARKS:
         if data.startswith(mark):
-            return _lenient(data, encoding, told, strict_first=True)
+            return _lenient(data, encoding, told)
     if b"\0" in data or len(_CONTROL.findall(data[:65536].decode("latin-1"))) > len(data[:65536]) * 0.02:
         raise DataError(tr("{file} is not a text file.").format(file=name), code="data.binary")
     for encoding in ("utf-8", "gb18030"):
@@ -49,15 +49,13 @@ def decode(data: bytes, name: str) -> Decoded:
     raise DataError(message, code="data.encoding", hint=tr("Save it as UTF-8."))
 
 
-def _lenient(data: bytes, encoding: str, told: str, *, strict_first: bool = False) -> Decoded:
-    """A file may hold U+FFFD honestly: what was damaged before it came here is not counted."""
-    if strict_first:
-        try:
-            return Decoded(text=data.decode(encoding), encoding=told)
-        except UnicodeDecodeError:
-            pass  # damaged: read leniently below, and counted
-    text = data.decode(encoding, "replace")
-    return Decoded(text=text, encoding=told, damaged=text.count(LOST))
+def _lenient(data: bytes, encoding: str, told: str) -> Decoded:
+    """A file may hold U+FFFD honestly: only what could not be decoded here is counted."""
+    try:
+        return Decoded(text=data.decode(encoding), encoding=told)
+    except UnicodeDecodeError:
+        text = data.decode(encoding, "replace")
+        return Decoded(text=text, encoding=told, damaged=text.count(LOST))
 
 
 def _is_chinese(text: str) -> bool:

@@ -85,7 +85,7 @@ class Service:
             await asyncio.wait((living, stopping), return_when=asyncio.FIRST_COMPLETED)
             if living.done():  # it never ends by itself but by an error
                 living.result()
-            await self._drain(app)
+            await self._drain(app, server)
         finally:
             living.cancel()
             stopping.cancel()
@@ -116,17 +116,20 @@ class Service:
         if self._on_ready:
             self._on_ready(url)
 
-    async def _drain(self, app: App) -> None:
-        """Requests that are under way end; every connection is told that it closes."""
+    async def _drain(self, app: App, server: HttpServer) -> None:
+        """Requests under way end; every connection is told that it closes; those just made can still hear it."""
         app.phase = Phase.DRAINING
         say(tr("Stopping: {count} requests are still under way.").format(count=app.in_flight))
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while not (self._server and self._server.is_hurried):
+        while not server.is_hurried:
             passed = loop.time() - began
             if passed > self._settings.drain_s or (passed > LINGER_S and not app.in_flight):
                 break
             await asyncio.sleep(0.01)
+        server.stop_listening()
+        if not server.is_hurried:
+            await asyncio.sleep(LINGER_S / 2)
 
     def _stop(self) -> None:
         if self._stopping.is_set() and self._server:
@@ -139,6 +142,9 @@ def check_settings(settings: ServeSettings) -> None:
         if getattr(settings, name) < 1:
             message = tr("{key} must be at least {least}.").format(key=f"serve.{name}", least=1)
             raise ConfigError(message, code="config.range")
+    if not 0 <= settings.port <= 65535:  # the system would take the number modulo 65536
+        message = tr("{key} must be from {least} to {most}.").format(key="serve.port", least=0, most=65535)
+        raise ConfigError(message, code="config.range")
 
 
 def check_host(host: str, *, has_key: bool) -> None:
@@ -161,9 +167,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         message = tr("{host}:{port} cannot be listened on: {reason}.")
-        message = message.format(host=host, port=port, reason=getattr(error, "strerror", None) or error)
+        message = message.format(host=host, port=port, reason=error.strerror)
         raise ResourceError(message, code="serve.port", hint=tr("Choose another with --port N.")) from error
     with listener:
         yield listener

@@ -10,15 +10,15 @@ from typing import Literal
 class TrainSettings:
     epochs: int = 3
     """Passes over the training rows at most; a budget may allow fewer."""
-    learning_rate: float = 8e-5
+    learning_rate: float = 1e-4
     """Peak rate of AdamW, reached after the warm-up and then falling to 0."""
     warmup: float = 0.06
     """Share of all steps in which the rate rises."""
     weight_decay: float = 0.01
     tokens_per_batch: int = 1024
     """Padded tokens of a batch. On a CPU small batches stay in its cache: 1,024 is faster than 16,384."""
-    max_length: int = 192
-    """Tokens of the longest input; longer ones are cut."""
+    max_length: int = 128
+    """Tokens of the longest input; of longer ones the beginning and the end are read."""
     frozen_layers: int | None = None
     """Lower layers that keep their pretrained weights, the table of tokens with them. Not said: half of a
     pretrained encoder on a CPU, none elsewhere."""

@@ -1,0 +1,124 @@
+"""A service as a process: signals, exit codes, and which packages it loads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving import export_bundle
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from luodi.errors import LuodiError
+from luodi.stages.serve.config import ServeSettings
+from luodi.stages.serve.serve import serve
+
+def ready(url):
+    print(url, "torch" in sys.modules, flush=True)
+
+try:
+    serve(Path(sys.argv[1]), ServeSettings(port=0), on_ready=ready)
+except LuodiError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to be sent")
+
+
+@contextmanager
+def process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, bool]]:
+    """The process, its URL, and whether it has loaded torch."""
+    command = [sys.executable, "-c", PROGRAM, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        try:
+            assert started.stdout is not None
+            url, _, loaded = started.stdout.readline().strip().partition(" ")
+            yield started, url, loaded == "True"
+        finally:
+            if started.poll() is None:
+                started.kill()
+
+
+def test_sigterm_under_load_loses_nothing(tiny_bundle: Path) -> None:
+    """Every request is answered, refused in words, or never got a connection; the process ends with 0."""
+    outcomes: Counter[str] = Counter()
+    stop, loaded = threading.Event(), threading.Event()
+
+    def load(url: str) -> None:
+        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+            while not stop.is_set():
+                try:
+                    reply = client.post("/predict", json={"input": "好吃 不错"})
+                    outcomes[str(reply.status_code)] += 1
+                except httpx.ConnectError:
+                    outcomes["no connection"] += 1
+                    return
+                except httpx.HTTPError as error:
+                    outcomes[f"lost: {error!r}"] += 1
+                    return
+                if reply.status_code == 503:
+                    time.sleep(0.05)  # sooner than Retry-After says
+                if outcomes["200"] > 50:
+                    loaded.set()
+
+    with process(tiny_bundle) as (running, url, _):
+        threads = [threading.Thread(target=load, args=(url,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        assert loaded.wait(30)
+        running.send_signal(signal.SIGTERM)
+        code = running.wait(30)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert code == 0
+    assert outcomes["503"] >= 1
+    assert set(outcomes) <= {"200", "503", "no connection"}
+
+
+@pytest.fixture(scope="module", params=["onnx", "openvino"])
+def exported(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny Bundle for an engine that needs no torch."""
+    pytest.importorskip({"onnx": "onnxruntime", "openvino": "openvino"}[request.param])
+    return export_bundle(tiny_bundle, request.param, tmp_path_factory.mktemp("exported") / "bundle")
+
+
+def test_ctrl_c_ends_it_with_0(exported: Path) -> None:
+    with process(exported) as (running, url, _):
+        assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 0
+
+
+def test_an_exported_bundle_is_served_without_torch(exported: Path) -> None:
+    with process(exported) as (running, url, has_torch):
+        assert not has_torch
+        reply = httpx.post(f"{url}/predict", json={"input": "难吃 太差"}, trust_env=False)
+        assert reply.json()["output"]["value"] == "差评"
+        running.terminate()
+        assert running.wait(30) == 0
+
+
+def test_a_bundle_that_was_altered_ends_with_2(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    weights = folder / "weights" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with process(folder) as (running, _, _):
+        assert running.wait(60) == 2
+        assert running.stderr is not None
+        assert "is not as it was sealed" in running.stderr.read()
