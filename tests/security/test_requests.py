@@ -19,7 +19,7 @@ from serving import Served, served
 
 LIMIT = 20_000
 GOOD = "好吃 不错 great"
-FUZZ = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

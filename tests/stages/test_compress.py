@@ -113,6 +113,15 @@ def test_the_chosen_one_answers_without_torch(whole: tuple[Path, Compressed]) ->
     assert done.stdout.strip() == "好评"
 
 
+def test_what_was_compressed_is_not_compressed_again(
+    whole: tuple[Path, Compressed], tmp_path: Path, tiny_dataset: Data
+) -> None:
+    result = run(tmp_path, whole[0] / "bundle", tiny_dataset, QUICK)
+    assert result.chosen == "trained"
+    assert all(row["reason"] for row in result.details["not_tried"])
+    assert result.details["failed"] == []
+
+
 def test_findings_say_what_was_not_tried(whole: tuple[Path, Compressed]) -> None:
     _, result = whole
     if not read_cpu().has_bf16:

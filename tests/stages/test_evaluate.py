@@ -73,9 +73,7 @@ def test_a_good_model_is_accepted(bundle: Bundle[str, str], tiny_dataset: Data, 
     assert confusion.trace() / 50 == pytest.approx(found.numbers["accuracy"].value)
 
 
-def test_what_is_no_better_than_tfidf_is_refused(
-    bundle: Bundle[str, str], tiny_dataset: Data, tmp_path: Path
-) -> None:
+def test_what_is_no_better_than_tfidf_is_refused(bundle: Bundle[str, str], tiny_dataset: Data, tmp_path: Path) -> None:
     found = judge(bundle, tiny_dataset, tmp_path, contract(accuracy=">= 0.9", beats_baseline=True))
     assert found.verdict is Verdict.REFUSED
     assert any(line.startswith("Does not beat tfidf") for line in found.findings)

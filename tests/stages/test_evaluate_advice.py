@@ -100,7 +100,7 @@ def test_mix_ups_classes_labels_and_confidences() -> None:
         per_class=[{"label": "a", "n": 40, "recall": 0.5}, {"label": "b", "n": 90, "recall": 0.95}],
         errors=[{"confidence": 0.99}] * 6, calibration={"ece": 0.09, "mean_confidence": 0.97, "right": 0.88},
     )  # fmt: skip
-    assert ["50%", "taken for b", "6 wrong answers", "too high by 9.0"] == [
+    assert [
         part for part, line in zip(("50%", "taken for b", "6 wrong answers", "too high by 9.0"), told, strict=True)
         if part in line
-    ]  # fmt: skip
+    ] == ["50%", "taken for b", "6 wrong answers", "too high by 9.0"]  # fmt: skip

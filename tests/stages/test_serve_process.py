@@ -52,7 +52,7 @@ def process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, bool]]:
                 started.kill()
 
 
-def test_sigterm_under_load_loses_nothing(tiny_bundle: Path) -> None:
+def test_sigterm_under_load_loses_nothing(exported: Path) -> None:
     """Every request is answered, refused in words, or never got a connection; the process ends with 0."""
     outcomes: Counter[str] = Counter()
     stop, loaded = threading.Event(), threading.Event()
@@ -74,7 +74,7 @@ def test_sigterm_under_load_loses_nothing(tiny_bundle: Path) -> None:
                 if outcomes["200"] > 50:
                     loaded.set()
 
-    with process(tiny_bundle) as (running, url, _):
+    with process(exported) as (running, url, _):
         threads = [threading.Thread(target=load, args=(url,)) for _ in range(6)]
         for thread in threads:
             thread.start()
@@ -96,19 +96,12 @@ def exported(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory
     return export_bundle(tiny_bundle, request.param, tmp_path_factory.mktemp("exported") / "bundle")
 
 
-def test_ctrl_c_ends_it_with_0(exported: Path) -> None:
-    with process(exported) as (running, url, _):
-        assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
-        running.send_signal(signal.SIGINT)
-        assert running.wait(30) == 0
-
-
 def test_an_exported_bundle_is_served_without_torch(exported: Path) -> None:
     with process(exported) as (running, url, has_torch):
         assert not has_torch
         reply = httpx.post(f"{url}/predict", json={"input": "难吃 太差"}, trust_env=False)
         assert reply.json()["output"]["value"] == "差评"
-        running.terminate()
+        running.send_signal(signal.SIGINT)  # Ctrl+C
         assert running.wait(30) == 0
 
 

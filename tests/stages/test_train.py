@@ -64,7 +64,8 @@ def test_every_example_once_and_no_batch_too_large(sizes: list[int], tokens: int
 def plan(**changes: object) -> Plan:
     whole = Plan(
         steps=20, epochs=2, steps_per_epoch=10, evaluate_every=5, tokens_per_batch=64, seed=0, device="cpu",
-        precision="float32", threads=1, learning_rate=1.0, warmup_steps=4, seconds_per_step=0, parameters=1,
+        precision="float32", threads=1, learning_rate=1.0, head_factor=1.0,
+        weight_decay=0.0, warmup_steps=4, seconds_per_step=0, parameters=1,
         trainable=1,
     )  # fmt: skip
     return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]

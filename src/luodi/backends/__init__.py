@@ -10,7 +10,7 @@ from luodi.messages import tr
 
 # Which extra of pyproject.toml brings which package.
 EXTRA = {
-    "torch": "train", "transformers": "train", "sklearn": "train", "datasketch": "train", "onnx": "compress",
+    "torch": "train", "safetensors": "train", "transformers": "train", "sklearn": "train", "datasketch": "train", "onnx": "compress",
     "onnxscript": "compress", "nncf": "compress", "onnxruntime": "serve", "openvino": "serve",
     "tokenizers": "serve", "starlette": "serve", "uvicorn": "serve", "pyarrow": "tables", "openpyxl": "tables",
     "jinja2": "report",

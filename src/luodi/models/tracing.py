@@ -28,6 +28,11 @@ def trace(engine: TorchEngine, batch: Batch) -> ExportedProgram:
         return torch.export.export(model, (), kwargs=inputs, dynamic_shapes=shapes)
 
 
+def use_threads(count: int) -> None:
+    """Of all torch networks in this process."""
+    torch.set_num_threads(count)
+
+
 def output_names(engine: TorchEngine, batch: Batch) -> list[str]:
     """Names of what the network answers, in the order of the graph's outputs."""
     answers: dict[str, Any] = dict(engine.run(batch))

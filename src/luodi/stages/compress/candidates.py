@@ -212,7 +212,15 @@ def _trace(source: Bundle[Any, Any], workshop: Workshop) -> tuple[ExportedProgra
 # --- the steps --------------------------------------------------------------------------------------------------------
 
 
+def _no_network(workshop: Workshop) -> str:
+    if workshop.trained.manifest.engine == TORCH:
+        return ""
+    return tr("It is made from a network as it was trained; this Bundle is an exported one.")
+
+
 def _nothing_to_trim(workshop: Workshop) -> str:
+    if _no_network(workshop):
+        return _no_network(workshop)
     pieces = vocabulary.pieces_of(workshop.trained.path / "processor")
     if pieces is None:
         return tr("There is nothing to trim: no vocabulary of a kind that can be cut.")
@@ -294,14 +302,14 @@ STEPS = (
     ),
     Step(
         name="onnx", sources=_FROM_TORCH, engine=ONNX, packages=("onnx", "onnxscript", "onnxruntime"),
-        write=_write_onnx, lossless=True,
+        write=_write_onnx, lossless=True, obstacle=_no_network,
     ),
     Step(
         name="onnx-int8", sources=("onnx",), engine=ONNX, packages=("onnx", "onnxruntime"), write=_write_onnx_int8,
     ),
     Step(
         name="openvino", sources=_FROM_TORCH, engine=OPENVINO, packages=("openvino",),
-        write=_write_openvino, lossless=True,
+        write=_write_openvino, lossless=True, obstacle=_no_network,
     ),
     Step(
         name="openvino-bf16", sources=("openvino",), engine=OPENVINO, packages=("openvino",),

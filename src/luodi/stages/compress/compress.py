@@ -22,7 +22,7 @@ from luodi.core.task import item_size
 from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import ConfigError
 from luodi.messages import tr
-from luodi.stages.compress.candidates import STEPS, Made, Workshop, make_all
+from luodi.stages.compress.candidates import STEPS, TORCH, Made, Workshop, make_all
 from luodi.stages.compress.choice import Row, choose, mark
 from luodi.stages.compress.config import CompressSettings
 from luodi.stages.compress.gate import Judged, judge, too_slow
@@ -145,10 +145,20 @@ def _workshop(parent: Bundle[Any, Any], seen: Sequence[Any], settings: CompressS
     threads, cpu = num_threads(settings.threads), read_cpu()
     bf16 = tr("yes") if cpu.has_bf16 else tr("no")
     say(tr("{threads} threads, {name}, bf16: {bf16}").format(threads=threads, name=cpu.name or "?", bf16=bf16))
-    # Opened anew: threads are set when an engine opens, and the reference must have as many as the candidates.
-    trained = open_bundle(parent.path, threads=threads, replay=False)
     folder.mkdir(parents=True, exist_ok=True)
+    trained = _with_threads(parent, threads)
     return Workshop(trained=trained, seen=seen, settings=settings, cpu=cpu, folder=folder, threads=threads)
+
+
+def _with_threads(parent: Bundle[Any, Any], threads: int) -> Bundle[Any, Any]:
+    """The reference must have as many as the candidates. torch counts for the whole process, so that a large network
+    need not lie in memory twice; other engines are told on opening."""
+    if parent.manifest.engine != TORCH:
+        return open_bundle(parent.path, threads=threads, replay=False)
+    from luodi.models.tracing import use_threads
+
+    use_threads(threads)
+    return parent
 
 
 def _check_names(settings: CompressSettings) -> None:

@@ -39,14 +39,23 @@ class Material:
     items: Sequence[Item]
 
 
-def make_optimizer(model: torch.nn.Module, *, rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019); biases and norms are not decayed, as in BERT."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=rate, fused=True)
+def make_optimizer(model: torch.nn.Module, plan: Plan) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019); biases and norms are not decayed, as in BERT; the head learns faster."""
+    groups = []
+    for is_head in (False, True):
+        part = [p for n, p in model.named_parameters() if p.requires_grad and n.startswith("head.") is is_head]
+        factor = plan.head_factor if is_head else 1.0
+        groups += [
+            {"params": [p for p in part if p.ndim > 1], "weight_decay": plan.weight_decay, "factor": factor},
+            {"params": [p for p in part if p.ndim <= 1], "weight_decay": 0.0, "factor": factor},
+        ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=plan.learning_rate, fused=True)
+
+
+def set_dropout(model: torch.nn.Module, share: float) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
 
 
 def training_steps(
@@ -59,7 +68,7 @@ def training_steps(
         began = time.perf_counter()
         rate = rate_at(plan, number)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         loss = _backward(model, task, material, plan, places)
         if not loss == loss or loss in (float("inf"), float("-inf")):
             raise _not_a_number(number, [material.examples[p].id for p in places])

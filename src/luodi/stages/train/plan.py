@@ -26,6 +26,8 @@ class Plan:
     precision: str
     threads: int
     learning_rate: float
+    head_factor: float
+    weight_decay: float
     warmup_steps: int
     seconds_per_step: float
     """As measured before step 1; 0 where no budget asked for it."""

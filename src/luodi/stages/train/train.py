@@ -37,7 +37,14 @@ from luodi.stages.train.checkpoints import (
     save_weights,
 )  # fmt: skip
 from luodi.stages.train.config import TrainSettings
-from luodi.stages.train.loop import Material, Step, make_optimizer, seconds_per_step, training_steps
+from luodi.stages.train.loop import (
+    Material,
+    Step,
+    make_optimizer,
+    seconds_per_step,
+    set_dropout,
+    training_steps,
+)  # fmt: skip
 from luodi.stages.train.plan import Plan, planned_batches, steps_in_budget
 from luodi.stages.train.precision import choose_device, choose_precision, set_threads
 
@@ -81,7 +88,7 @@ def train(
 ) -> Trained:  # fmt: skip
     """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept."""
     setup, base = _set_up(task, rows, held_back, brief, settings, folder)
-    plan = _plan(setup, brief)
+    plan = _plan(setup, brief, base)
     records = _run(setup, plan)
     load_weights(folder / BEST, setup.model)
     learned, model, final = _completed(setup)
@@ -126,6 +133,7 @@ def _set_up(
     device = choose_device(settings.device)
     torch.manual_seed(brief.seed)
     model = learned.build(base).to(device)
+    set_dropout(model, settings.dropout)
     say(tr("Model: {name}, {millions:.1f} million parameters.").format(name=base.name, millions=_count(model) / 1e6))
     items = learned.encode([e.input for e in (*rows, *held_back)], processor)
     parameters = _count(model)
@@ -152,7 +160,7 @@ def _frozen_layers(settings: TrainSettings, base: Base, model: torch.nn.Module, 
     return num_layers(encoder) // 2 if base.is_pretrained and device == "cpu" else 0
 
 
-def _plan(setup: Setup, brief: Brief) -> Plan:
+def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
     """The stored plan, or a new one, measured and stored."""
     path = setup.folder / "plan.json"
     if path.is_file():
@@ -167,6 +175,7 @@ def _plan(setup: Setup, brief: Brief) -> Plan:
         steps=wanted, epochs=settings.epochs, steps_per_epoch=per_epoch, evaluate_every=per_epoch, seed=brief.seed,
         tokens_per_batch=settings.tokens_per_batch, device=device, threads=torch.get_num_threads(), warmup_steps=1,
         precision=choose_precision(settings.precision, device), learning_rate=settings.learning_rate,
+        head_factor=settings.head_factor if base.is_pretrained else 1.0, weight_decay=settings.weight_decay,
         seconds_per_step=0.0, parameters=setup.parameters,
         trainable=sum(p.numel() for p in setup.model.parameters() if p.requires_grad),
     )  # fmt: skip
@@ -187,7 +196,7 @@ def _plan(setup: Setup, brief: Brief) -> Plan:
 def _probe(setup: Setup, plan: Plan) -> float:
     """Seconds of a step, from a few real ones whose effect is undone."""
     before = {n: p.detach().clone() for n, p in setup.model.named_parameters() if p.requires_grad}
-    optimizer = make_optimizer(setup.model, rate=plan.learning_rate, weight_decay=setup.settings.weight_decay)
+    optimizer = make_optimizer(setup.model, plan)
     sizes = [item_size(i) for i in setup.train.items]
     batches = itertools.islice(planned_batches(plan, sizes, 0), PROBE_STEPS + 2)
     measured = seconds_per_step(
@@ -203,7 +212,7 @@ def _probe(setup: Setup, plan: Plan) -> float:
 
 def _run(setup: Setup, plan: Plan) -> Records:
     """From the first step, or from the last checkpoint, to the end."""
-    optimizer = make_optimizer(setup.model, rate=plan.learning_rate, weight_decay=setup.settings.weight_decay)
+    optimizer = make_optimizer(setup.model, plan)
     torch.manual_seed(plan.seed)
     records = Records()
     if (setup.folder / LAST).is_file():
