@@ -62,7 +62,7 @@ def calls() -> Iterator[tuple[Path, int, str | None]]:
 def fields(sentence: str) -> list[str]:
     """Names in braces, with their formats, in order of the alphabet: ["n", "worst:.4f"]."""
     parts = [part[1:] for part in string.Formatter().parse(sentence) if part[1]]
-    return sorted(f"{name}{'!' + turn if turn else ''}{':' + form if form else ''}" for name, form, turn in parts)
+    return sorted({f"{name}{'!' + turn if turn else ''}{':' + form if form else ''}" for name, form, turn in parts})
 
 
 def read(path: Path) -> Catalog:
