@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -69,7 +70,7 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def missing_of(packages: dict[str, dict[str, Any]]) -> list[str]:
+def missing_of(packages: dict[str, dict[str, Any]]) -> Sequence[str]:
     """Packages that are not there, or too old."""
     return [name for name, p in packages.items() if p["has"] is None or numbered(p["has"]) < numbered(p["needs"])]
 
@@ -93,7 +94,7 @@ def memory_bytes() -> int | None:
     return min(whole, int(told)) if told.isdigit() else whole
 
 
-def gpus() -> list[str]:
+def gpus() -> Sequence[str]:
     """As the driver names them; without torch, which takes seconds to import."""
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return ["Apple Metal (mps)"]
@@ -106,7 +107,7 @@ def gpus() -> list[str]:
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 
-def _machine(numbers: dict[str, Measure]) -> list[str]:
+def _machine(numbers: dict[str, Measure]) -> Sequence[str]:
     cpu = read_cpu()
     told = tr("Python {python} on {platform}; {cores} cores: {name}.").format(
         python=platform.python_version(), platform=platform.platform(), cores=round(numbers["cores"].value),
@@ -127,14 +128,14 @@ def _machine(numbers: dict[str, Measure]) -> list[str]:
     return found
 
 
-def _disk(folder: Path, free_gb: float) -> list[str]:
+def _disk(folder: Path, free_gb: float) -> Sequence[str]:
     found = [tr("{folder} has {free:.1f} GB free.").format(folder=folder.resolve(), free=free_gb)]
     if free_gb < LITTLE_DISK_GB:
         found.append(tr("That is little: a whole life needs about {needed} GB.").format(needed=LITTLE_DISK_GB))
     return found
 
 
-def _packages(packages: dict[str, dict[str, dict[str, Any]]], lacking: dict[str, list[str]]) -> list[str]:
+def _packages(packages: dict[str, dict[str, dict[str, Any]]], lacking: Mapping[str, Sequence[str]]) -> Sequence[str]:
     found = []
     for extra, wanted in packages.items():
         have = ", ".join(f"{name} {p['has']}" for name, p in wanted.items() if p["has"])
@@ -147,7 +148,7 @@ def _packages(packages: dict[str, dict[str, dict[str, Any]]], lacking: dict[str,
     return found
 
 
-def _weights() -> list[str]:
+def _weights() -> Sequence[str]:
     """Packaged weights, in the cache or still to be fetched."""
     found = [tr("Packaged weights are kept in {folder}.").format(folder=cache_dir())]
     for name in PACKAGED:
@@ -160,7 +161,7 @@ def _weights() -> list[str]:
     return found
 
 
-def _settings() -> list[str]:
+def _settings() -> Sequence[str]:
     found = [tr("Language: {language} (LUODI_LANG=zh or en changes it).").format(language=language())]
     now = datetime.now().astimezone()
     found.append(tr("Clock: {time}.").format(time=now.isoformat(timespec="seconds")))

@@ -15,15 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from luodi.core.bundle import Bundle, open_bundle, read_manifest
 from luodi.core.contract import explain_judgement, verdict_of
 from luodi.core.datasets import load_dataset, load_split, save_dataset
 from luodi.core.measure import Measure
 from luodi.core.project import Project
-from luodi.core.report import Report, Verdict, read_report
-from luodi.core.store import Result, write_atomically
+from luodi.core.report import Report, Verdict, keep_report, read_report
+from luodi.core.store import Result
 from luodi.core.types import Datasheet
 from luodi.errors import InputError
 from luodi.messages import language, tr
@@ -114,11 +112,10 @@ def _prepared(project: Project) -> Step:
         save_dataset(folder, made.dataset, project.task)
         write_dropped(folder / "dropped.csv", made.dropped)
         sheet = made.dataset.datasheet
-        shown = [msgspec.to_builtins(row) for row in made.dropped[:SHOWN_ERRORS]]
         return Report(
             verb="prepare", verdict=Verdict.REFUSED if made.refusals else Verdict.DONE,
             numbers=_counts(sheet), findings=(*made.refusals, *_told(sheet), *sheet.notes),
-            details={"datasheet": msgspec.to_builtins(sheet), "dropped_examples": shown},
+            details={"datasheet": sheet, "dropped_examples": made.dropped[:SHOWN_ERRORS]},
         )  # fmt: skip
 
     inputs = {"sources": source_identity(project.brief, project.folder)}
@@ -202,7 +199,7 @@ def _step(
     def fill(folder: Path) -> None:
         began = time.perf_counter()
         report = work(folder)
-        write_atomically(folder / REPORT, replace(report, seconds=time.perf_counter() - began).to_json())
+        keep_report(folder / REPORT, replace(report, seconds=time.perf_counter() - began))
 
     made = project.store.find(verb, key)
     result = made or project.store.make(verb, key, inputs, fill)

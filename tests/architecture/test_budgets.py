@@ -16,7 +16,10 @@ FILE_LINES, CLASS_LINES, FUNCTION_LINES, PARAMETERS, DEPTH = 400, 300, 60, 7, 2
 FILE_MEDIAN, FUNCTION_MEDIAN = 120, 10
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "legacy", "temp", "tools"}
 
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "src/luodi/messages/__init__.py:format": "it stands in for str.format, whose signature this is",
+    "src/luodi/models/frozen.py:forward": "stands where a library's module stood; what it is called with is theirs",
+}
 """Place to reason, for each budget that is broken on purpose: "src/luodi/x.py:f": "why"."""
 
 SOURCES = pytest.mark.parametrize("path", sources(), ids=where)

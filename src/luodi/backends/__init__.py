@@ -10,8 +10,8 @@ from luodi.messages import tr
 
 # Which extra of pyproject.toml brings which package.
 EXTRA = {
-    "torch": "train", "safetensors": "train", "transformers": "train", "sklearn": "train", "datasketch": "train", "onnx": "compress",
-    "onnxscript": "compress", "nncf": "compress", "onnxruntime": "serve", "openvino": "serve",
+    "torch": "train", "safetensors": "train", "transformers": "train", "sklearn": "train", "datasketch": "train",
+    "onnx": "compress", "onnxscript": "compress", "nncf": "compress", "onnxruntime": "serve", "openvino": "serve",
     "tokenizers": "serve", "starlette": "serve", "uvicorn": "serve", "pyarrow": "tables", "openpyxl": "tables",
     "jinja2": "report",
 }  # fmt: skip

@@ -20,7 +20,8 @@ def save_dataset(folder: Path, dataset: Dataset[X, Y], task: Task[X, Y]) -> None
     for name in SPLITS:
         lines = [json.dumps(_to_wire(e, task), ensure_ascii=False) for e in getattr(dataset, name)]
         write_atomically(folder / f"{name}.jsonl", "".join(line + "\n" for line in lines))
-    write_atomically(folder / DATASHEET, msgspec.json.format(msgspec.json.encode(dataset.datasheet), indent=1))
+    sheet = msgspec.json.encode(dataset.datasheet, enc_hook=str)  # notes as they were said
+    write_atomically(folder / DATASHEET, msgspec.json.format(sheet, indent=1))
 
 
 def load_dataset(folder: Path, task: Task[X, Y]) -> Dataset[X, Y]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gettext
 import locale
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -39,8 +39,26 @@ def language() -> str:
     return "zh" if (locale.getlocale()[0] or "").lower().startswith(("zh", "chinese")) else "en"
 
 
-def tr(sentence: str) -> str:
-    return _catalogue(language()).gettext(sentence)
+class Sentence(str):
+    """What was said, and how to say it again in another language: reports are kept so."""
+
+    key: str
+    values: Mapping[str, object]
+
+    @staticmethod
+    def of(key: str, values: Mapping[str, object] | None = None) -> Sentence:
+        """In the language spoken now; without values it waits for `format`."""
+        said = _catalogue(language()).gettext(key)
+        sentence = Sentence(said if values is None else said.format(**values))
+        sentence.key, sentence.values = key, values or {}
+        return sentence
+
+    def format(self, *_: object, **values: object) -> Sentence:
+        return Sentence.of(self.key, values)
+
+
+def tr(sentence: str) -> Sentence:
+    return Sentence.of(sentence)
 
 
 @contextmanager

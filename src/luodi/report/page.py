@@ -98,7 +98,7 @@ def reasons(verdict: Verdict, contract: Sequence[Mapping[str, Any]], reports: Ma
     if verdict is Verdict.DONE:
         return [tr("No limit of the contract has fallen due.")]
     kept = sum(row["state"] == "kept" for row in contract)
-    told = [tr("It keeps all {kept} limits of its contract that were due.").format(kept=kept)]
+    told: list[str] = [tr("It keeps all {kept} limits of its contract that were due.").format(kept=kept)]
     waiting = [row for row in contract if row["state"] == "open"]
     if waiting:
         names = ", ".join(say_limit(str(row["limit"])) for row in waiting)

@@ -48,7 +48,7 @@ class TextClassification(OnePassTask[str, str]):
         if not labels:
             return None
         best, *others = labels
-        reason = tr("{text!r} holds varied texts; {label!r} has {count} values that repeat, so it is the answer.")
+        reason: str = tr("{text!r} holds varied texts; {label!r} has {count} values that repeat, so it is the answer.")
         reason = reason.format(text=text, label=best, count=counts[best])
         if others:
             told = tr("It could also be: {names}; name another one with --target.")

@@ -82,7 +82,7 @@ def compress(
     details = _details(rows, made, workshop, metric)
     _publish(bundle, numbers, folder)
     result = Compressed(chosen=chosen, numbers=numbers, findings=findings, details=details)
-    write_atomically(folder / DONE, msgspec.json.encode(result))
+    write_atomically(folder / DONE, msgspec.json.encode(result, enc_hook=str))
     shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
     return result
 

@@ -80,7 +80,7 @@ def merge_spellings(records: Sequence[Record[X, Y]]) -> tuple[list[Record[X, Y]]
     for label in sorted(counts, key=lambda label: (-counts[label], label)):
         spellings[_folded(label)].append(label)
     better: dict[Any, Any] = {}
-    notes = []
+    notes: list[str] = []
     for best, *others in spellings.values():
         if not others:
             continue

@@ -235,13 +235,14 @@ def spoken(accepted: str) -> str:
 
 
 def as_json(told: Any) -> Reply:
-    return Reply(body=msgspec.json.encode(told))
+    return Reply(body=msgspec.json.encode(told, enc_hook=str))
 
 
 def refused(refusal: Refusal) -> Reply:
     told = {"error": {"code": refusal.code, "message": refusal.message, "hint": refusal.hint}}
     headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}, 503: {"retry-after": "1"}}
-    return Reply(status=refusal.status, body=msgspec.json.encode(told), headers=headers.get(refusal.status, {}))
+    body = msgspec.json.encode(told, enc_hook=str)
+    return Reply(status=refusal.status, body=body, headers=headers.get(refusal.status, {}))
 
 
 def closing(reply: Reply) -> Reply:

@@ -1,8 +1,8 @@
 """A Bundle as a Service: listen, open, prove the tested answers over HTTP, serve, drain.
 
-    starting   listens; /health/live answers, everything else says 503
-    ready      all golden answers came back over HTTP as they were tested
-    draining   SIGTERM or Ctrl+C: requests under way are finished, new ones get 503; then exit code 0
+starting   listens; /health/live answers, everything else says 503
+ready      all golden answers came back over HTTP as they were tested
+draining   SIGTERM or Ctrl+C: requests under way are finished, new ones get 503; then exit code 0
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from luodi.stages.serve.rehearsal import rehearse
 KEY = "LUODI_API_KEY"
 # Clients that keep their connection open and send without pause are given this long to learn that it closes.
 LINGER_S = 0.5
+BACKLOG = 2048
 
 
 def serve(folder: Path, settings: ServeSettings, *, on_ready: Callable[[str], None] | None = None) -> None:
@@ -166,13 +167,28 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     """Taken before the Bundle is opened: a port that is not free is told at once."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=2048)
+        # The protocol is named because asyncio sets TCP_NODELAY only where it is (CPython's _set_nodelay), and without
+        # it each answer waits 40 ms for the client's delayed acknowledgement. socket.create_server does not name it.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        _bind(listener, address)
     except OSError as error:
         message = tr("{host}:{port} cannot be listened on: {reason}.")
         message = message.format(host=host, port=port, reason=error.strerror)
         raise ResourceError(message, code="serve.port", hint=tr("Choose another with --port N.")) from error
     with listener:
         yield listener
+
+
+def _bind(listener: socket.socket, address: Any) -> None:
+    """Closes the socket where it cannot be bound."""
+    try:
+        if os.name == "posix":  # elsewhere it would let two services share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
 
 
 @contextmanager

@@ -6,8 +6,9 @@ No pickle: torch.save would use it. Written aside and renamed, so a kill leaves 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import torch
@@ -55,7 +56,8 @@ class Records:
     open_steps: int = 0
     open_tokens: int = 0
     open_seconds: float = 0.0
-    stopped: str = field(default="")
+    stopped: Literal["", "planned", "stale"] = ""
+    """Why the run is over: all planned steps done, or the score no longer rises."""
 
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:

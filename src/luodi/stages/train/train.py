@@ -246,9 +246,9 @@ def _recorded(setup: Setup, plan: Plan, steps: Iterator[Step], records: Records)
         if step.number % plan.evaluate_every == 0 or step.number == plan.steps:
             records = _scored(setup, records)
         if step.number == plan.steps:
-            records = replace(records, stopped=tr("All planned steps are done."))
+            records = replace(records, stopped="planned")
         elif _is_stale(setup, records):
-            records = replace(records, stopped=tr("The validation score no longer rises."))
+            records = replace(records, stopped="stale")
         yield records
 
 
@@ -325,13 +325,15 @@ def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Pa
         "parameters": Measure.exact(plan.parameters),
     }
     told = msgspec.to_builtins(records)
+    stops = {"planned": tr("All planned steps are done."), "stale": tr("The validation score no longer rises.")}
     details = {
         "plan": msgspec.to_builtins(plan), "curve": told["curve"], "scores": told["scores"],
-        "metric": setup.metric.name, "best": {"step": best.step, "value": best.value}, "stopped": records.stopped,
+        "metric": setup.metric.name, "best": {"step": best.step, "value": best.value},
+        "stopped": stops[records.stopped],
     }  # fmt: skip
     finding = tr("The best validation {metric} is {value:.4f}, at step {step} of {steps}.")
     told_best = finding.format(metric=setup.metric.name, value=best.value, step=best.step, steps=plan.steps)
-    return Trained(bundle=bundle, numbers=numbers, findings=(told_best, records.stopped), details=details)
+    return Trained(bundle=bundle, numbers=numbers, findings=(told_best, stops[records.stopped]), details=details)
 
 
 def _count(model: torch.nn.Module) -> int:
