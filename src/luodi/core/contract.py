@@ -6,10 +6,13 @@ or due and not measured: broken, and a broken limit REFUSES.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from luodi.core.measure import Measure
@@ -23,6 +26,13 @@ VERBS = (
     "understand", "prepare", "train", "evaluate", "explain", "secure", "compress", "serve", "monitor", "promote",
 )  # fmt: skip
 _DUE = {"robustness": "secure", "p95_ms": "compress", "size_mb": "compress", "cost_per_million": "compress"}
+
+
+@cache
+def stage_names() -> frozenset[str]:
+    """The verbs that this version has: the folders of `stages/`."""
+    folder = importlib.import_module("luodi.stages").__path__
+    return frozenset(m.name for m in pkgutil.iter_modules(folder))
 
 
 class State(StrEnum):
@@ -105,6 +115,8 @@ def verdict_of(judgements: Sequence[Judgement]) -> Verdict:
 def explain_judgement(judgement: Judgement) -> str:
     """One sentence."""
     limit, number = judgement.limit, judgement.measured
+    if judgement.state is State.OPEN and limit.due not in stage_names():
+        return tr("{limit}: open, since this version has no verb that measures it.").format(limit=limit)
     if judgement.state is State.OPEN:
         return tr("{limit}: open until {verb}.").format(limit=limit, verb=limit.due)
     if number is None:
@@ -142,7 +154,8 @@ def _parse(name: str, wanted: Any, known_metrics: Sequence[str]) -> Limit:
 
 
 def _judge(limit: Limit, verb: str, numbers: Mapping[str, Measure]) -> Judgement:
-    if VERBS.index(verb) < VERBS.index(limit.due):
+    is_early = VERBS.index(verb) < VERBS.index(limit.due)
+    if is_early or limit.due not in stage_names():
         return Judgement(limit=limit, state=State.OPEN, measured=None)
     found = _measured(limit, numbers)
     if not found:

@@ -60,8 +60,13 @@ def with_interval(metric: Metric, sums: Floats, *, seed: int = 0) -> Measure:
         raise ValueError("no examples to measure on")
     value = float(metric.pool(sums.sum(0)))
     spread = metric.pool(_resampled(sums, seed))
-    low, high = np.quantile(spread, [0.025, 0.975])
-    return Measure(value=value, low=float(low), high=float(high), n=len(sums), unit=metric.unit)
+    low, high = map(float, np.quantile(spread, [0.025, 0.975]))
+    if low == high and value in (0.0, 1.0):
+        # All right, or all wrong: no resample differs, yet n rows cannot prove a certainty. The exact binomial bound
+        # (Clopper & Pearson 1934): the share at which so many in a row would still happen once in forty times.
+        bound = 0.025 ** (1 / len(sums))
+        low, high = (bound, 1.0) if value == 1.0 else (0.0, 1 - bound)
+    return Measure(value=value, low=low, high=high, n=len(sums), unit=metric.unit)
 
 
 def difference(metric: Metric, ours: Floats, theirs: Floats, *, seed: int = 0) -> Measure:

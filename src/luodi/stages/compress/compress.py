@@ -16,8 +16,9 @@ from luodi.core.config import did_you_mean
 from luodi.core.contract import Contract
 from luodi.core.measure import Measure, Metric
 from luodi.core.progress import progress, say
+from luodi.core.report import Report, Verdict, keep_report, read_report
 from luodi.core.scoring import against, deciding_metric, score
-from luodi.core.store import need_disk, write_atomically
+from luodi.core.store import need_disk
 from luodi.core.task import item_size
 from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import ConfigError
@@ -66,7 +67,7 @@ def compress(
     `folder` may hold what a killed run left. `open_test` is called once, after the choice.
     """
     if (folder / DONE).is_file():
-        return msgspec.json.decode((folder / DONE).read_bytes(), type=Compressed)
+        return _read(folder / DONE)
     _check_names(settings)
     # Candidates of a few sizes lie side by side until one is chosen; none is larger than the parent.
     need_disk(folder, 4 * parent.size_bytes)
@@ -82,7 +83,7 @@ def compress(
     details = _details(rows, made, workshop, metric)
     _publish(bundle, numbers, folder)
     result = Compressed(chosen=chosen, numbers=numbers, findings=findings, details=details)
-    write_atomically(folder / DONE, msgspec.json.encode(result, enc_hook=str))
+    _keep(folder / DONE, result)
     shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
     return result
 
@@ -196,6 +197,22 @@ def _publish(bundle: Bundle[Any, Any], numbers: Mapping[str, Measure], folder: P
     shutil.copytree(bundle.path, final)
     seal_bundle(final, replace(bundle.manifest, numbers=numbers), bundle.golden)
     open_bundle(final)
+
+
+def _keep(path: Path, result: Compressed) -> None:
+    """In the form of a report, which keeps sentences so that they can be read in another language."""
+    told = {"chosen": result.chosen, **result.details}
+    report = Report(
+        verb="compress", verdict=Verdict.DONE, numbers=result.numbers, findings=result.findings, details=told
+    )
+    keep_report(path, report)
+
+
+def _read(path: Path) -> Compressed:
+    report = read_report(path)
+    details = dict(report.details)
+    chosen = str(details.pop("chosen"))
+    return Compressed(chosen=chosen, numbers=report.numbers, findings=report.findings, details=details)
 
 
 def _details(rows: Mapping[str, Row], made: Made, workshop: Workshop, metric: Metric) -> dict[str, Any]:
