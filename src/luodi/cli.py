@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 from luodi import __version__
 from luodi.core import config
@@ -56,7 +56,10 @@ def serve(folder: str = ".", *settings: str, host: str = "", port: int = -1) -> 
 
     path = Path(folder)
     if (path / "bundle.json").is_file():
-        bundle, told = path, config.typed(ServeSettings, {}, "serve")
+        laid: dict[str, Any] = {"serve": {}}
+        for setting in settings:
+            config.lay_over(laid, setting)
+        bundle, told = path, config.typed(ServeSettings, laid["serve"], "serve")
     else:
         project = _open(folder, settings)
         bundle, told = deployable(project), project.settings["serve"]
@@ -69,7 +72,8 @@ def predict(folder: str, file: str, *, out: str = "", column: str = "") -> Repor
     from luodi.predict import predict_file
 
     source = Path(file)
-    target = Path(out) if out else source.with_name(f"{source.stem}.answers{source.suffix}")
+    suffix = ".csv" if source.suffix == ".parquet" else source.suffix  # tables are read, not written
+    target = Path(out) if out else source.with_name(f"{source.stem}.answers{suffix}")
     return predict_file(bundle_at(Path(folder)), source, target, column or None)
 
 

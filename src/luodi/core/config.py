@@ -76,7 +76,7 @@ def read_yaml(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise ConfigError(tr("{file} must hold `key: value` lines.").format(file=path), code="config.yaml")
     for override in overrides:
-        _lay_over(told, override)
+        lay_over(told, override)
     return told
 
 
@@ -140,7 +140,8 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, None: 60}[match[2]]
 
 
-def _lay_over(told: dict[str, Any], override: str) -> None:
+def lay_over(told: dict[str, Any], override: str) -> None:
+    """`key=value` or `stage.key=value` put into `told`, the value read as YAML."""
     path, sign, value = override.partition("=")
     if not sign or not path:
         message = tr("{text} is not of the form key=value.").format(text=override)
