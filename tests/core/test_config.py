@@ -204,3 +204,9 @@ def test_the_published_schema_is_whole_and_says_what_it_means() -> None:
     refs = [part for part in json.dumps(told).split('"$ref": "#/$defs/')[1:]]
     assert {ref.partition('"')[0] for ref in refs} <= set(told["$defs"])
     assert set(told["properties"]) == {*Brief.__dataclass_fields__, *STAGES}
+
+
+def test_the_schema_in_the_docs_is_the_one_in_force() -> None:
+    """Mend with: luodi schema > docs/luodi.schema.json"""
+    published = Path(__file__).parents[2] / "docs" / "luodi.schema.json"
+    assert json.loads(published.read_text(encoding="utf-8")) == schema(settings_types())

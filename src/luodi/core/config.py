@@ -6,13 +6,17 @@ module knows none of them: `read_brief` takes them as a mapping from verb to typ
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
+import inspect
+import itertools
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import msgspec
 import yaml
@@ -107,19 +111,30 @@ def typed(kind: type[Settings], told: Any, where: str) -> Settings:
 
 
 def schema(stages: Mapping[str, type]) -> dict[str, Any]:
-    """JSON schema of the whole file, for editors; field sentences become descriptions."""
-    top: dict[str, Any] = msgspec.json.schema(Brief)
-    definitions = top.pop("$defs")
-    properties = definitions.pop("Brief")["properties"]
+    """JSON schema of the whole file, for editors; the sentence below each field becomes its description."""
+    properties, definitions = _described(Brief), {}
     for verb, kind in stages.items():
-        part = msgspec.json.schema(kind)
-        definitions.update(part["$defs"])
-        definitions[kind.__name__]["additionalProperties"] = False
+        definitions[kind.__name__] = {
+            "type": "object", "additionalProperties": False, "properties": _described(kind)
+        }  # fmt: skip
         properties[verb] = {"$ref": f"#/$defs/{kind.__name__}"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema", "title": FILE, "type": "object",
         "additionalProperties": False, "properties": properties, "$defs": definitions,
     }  # fmt: skip
+
+
+def _described(kind: type) -> dict[str, Any]:
+    """Properties of a settings type. Sentences below fields are no part of the running class: they are read from
+    its source."""
+    properties: dict[str, Any] = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"]
+    body = cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]).body
+    for field_node, below in itertools.pairwise(body):
+        is_sentence = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if is_sentence and isinstance(field_node, ast.AnnAssign) and isinstance(field_node.target, ast.Name):
+            sentence = str(below.value.value)  # type: ignore[attr-defined]
+            properties[field_node.target.id]["description"] = " ".join(sentence.split())
+    return properties
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

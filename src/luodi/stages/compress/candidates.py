@@ -107,7 +107,7 @@ def make_all(workshop: Workshop) -> Made:
         try:
             bundles[step.name] = _made(step, source, workshop)
         except LuodiError as error:
-            failed[step.name] = str(error)
+            failed[step.name] = error.message
         except Exception as error:  # an exporter that cannot do a network must not cost the other candidates
             _log.debug("%s failed", step.name, exc_info=True)
             failed[step.name] = tr("It could not be made: {kind}: {reason}").format(
