@@ -121,6 +121,19 @@ def test_the_command_line_lies_over_the_page(tmp_path: Path) -> None:
     assert project.brief.accept == {"accuracy": ">= 0.5", "slices.language.zh": ">= 0.8"}
 
 
+@pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "0.0001", "1E-4", "1.e-4"])
+def test_a_small_number_is_a_number_however_it_is_written(text: str, tmp_path: Path) -> None:
+    on_the_page = open_project(project_in(tmp_path, GOOD + f"train: {{learning_rate: {text}}}\n"))
+    over_it = open_project(project_in(tmp_path, GOOD), [f"train.learning_rate={text}"])
+    assert on_the_page.settings["train"].learning_rate == over_it.settings["train"].learning_rate == 1e-4
+
+
+def test_nothing_is_built_from_a_tag(tmp_path: Path) -> None:
+    """The loader stays a safe one."""
+    with pytest.raises(ConfigError):
+        read_yaml(project_in(tmp_path, "goal: !!python/object/apply:os.getcwd []\n"))
+
+
 @pytest.mark.parametrize("text", ["epochs", "=3", "task.deep.er=1"])
 def test_an_override_of_another_form_is_told(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:

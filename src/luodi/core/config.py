@@ -72,7 +72,7 @@ def read_yaml(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         message = tr("There is no {file} in {folder}.").format(file=FILE, folder=folder)
         raise ConfigError(message, code="config.missing", hint=tr("Make one with: luodi new YOUR_FILE"))
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+        told = _from_yaml(path.read_text(encoding="utf-8-sig")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         message = tr("{file} is not valid YAML (line {line}).").format(file=path, line=where.line + 1 if where else "?")
@@ -169,9 +169,22 @@ def lay_over(told: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise ConfigError(tr("{where} holds no keys.").format(where=name), code="config.override")
     try:
-        place[last] = yaml.safe_load(value)
+        place[last] = _from_yaml(value)
     except yaml.YAMLError:  # ">= 0.9" begins like a YAML block, and is meant as it stands
         place[last] = value
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and 1e-4 is a number: YAML 1.2 says so; PyYAML reads YAML 1.1, which wants 1.0e-4."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _from_yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)
 
 
 def _explain(error: str, where: str, kind: type) -> str:

@@ -8,7 +8,7 @@ they are, every later epoch pays for the upper layers only. Works for encoders t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,8 @@ def split_encoder(encoder: nn.Module, frozen: int) -> Split | None:
     layers = getattr(stack, "layer", None)
     if not frozen or not isinstance(stack, nn.Module) or not isinstance(layers, nn.ModuleList):
         return None
-    upper = _twin(encoder, embeddings=_AsGiven(), encoder=_twin(stack, layer=layers[frozen:]))
-    lower = _twin(encoder, encoder=_twin(stack, layer=layers[:frozen]))
+    upper = _twin(encoder, {"embeddings": _AsGiven(), "encoder": _twin(stack, {"layer": layers[frozen:]})})
+    lower = _twin(encoder, {"encoder": _twin(stack, {"layer": layers[:frozen]})})
     for parameter in lower.parameters():
         parameter.requires_grad_(False)
     return Split(encoder, lower.eval(), UpperLayers(upper))
@@ -114,7 +114,7 @@ def _fill(
         progress(tr("frozen layers"), done, len(items))
 
 
-def _twin(module: nn.Module, **children: nn.Module) -> nn.Module:
+def _twin(module: nn.Module, children: Mapping[str, nn.Module]) -> nn.Module:
     """The module with other children; everything else is shared with the original."""
     other = copy.copy(module)
     other._modules = {**module._modules, **children}
