@@ -22,7 +22,7 @@ from luodi import __version__
 from luodi.core import config
 from luodi.core.project import Project, open_project, settings_types
 from luodi.core.report import Report, Verdict
-from luodi.errors import InputError, LuodiError
+from luodi.errors import InputError, LuodiError, UsageError
 from luodi.messages import tr
 from luodi.screen import Screen, clock_time
 
@@ -155,8 +155,16 @@ def _words() -> Mapping[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parsed = vars(_parser().parse_args(arguments))
-    verb, as_json = parsed.pop("verb"), parsed.pop("json")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0].startswith("-"):
+        _top_parser().parse_args(given or ["--help"])
+        return UsageError.exit_code
+    verb = given[0]
+    if verb not in COMMANDS:
+        message = tr("There is no command {name}.").format(name=verb)
+        return _fail("", False, UsageError(message, code="usage.command", hint=config.did_you_mean(verb, COMMANDS)))
+    parsed = vars(_verb_parser(verb).parse_intermixed_args(given[1:]))
+    as_json = parsed.pop("json")
     _listen()
     positional = [parsed.pop(name) for name, p in _parameters(verb).items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     positional += parsed.pop("settings", [])
@@ -177,19 +185,26 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}. " + tr("See: {command} --help").format(command=self.prog) + "\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    words = _words()
+def _top_parser() -> argparse.ArgumentParser:
+    """What `luodi` alone says. Each verb has a parser of its own, so that flags may stand between settings."""
     about = tr("Large models that land: from examples to a model that has proved itself.")
     top = _Parser(prog="luodi", description=about)
     top.add_argument("--version", action="version", version=f"luodi {__version__}")
     commands = top.add_subparsers(dest="verb", required=True, metavar=tr("COMMAND"))
-    for verb in COMMANDS:
-        sub = commands.add_parser(verb, help=words[verb], description=words[verb])
-        sub.add_argument("--json", action="store_true", help=tr("print one JSON object"))
-        kinds = get_type_hints(COMMANDS[verb])
-        for name, parameter in _parameters(verb).items():
-            _add(sub, name, parameter, kinds[name], words[name])
+    for verb, words in _words().items():
+        if verb in COMMANDS:
+            commands.add_parser(verb, help=words)
     return top
+
+
+def _verb_parser(verb: str) -> argparse.ArgumentParser:
+    words = _words()
+    parser = _Parser(prog=f"luodi {verb}", description=words[verb])
+    parser.add_argument("--json", action="store_true", help=tr("print one JSON object"))
+    kinds = get_type_hints(COMMANDS[verb])
+    for name, parameter in _parameters(verb).items():
+        _add(parser, name, parameter, kinds[name], words[name])
+    return parser
 
 
 def _parameters(verb: str) -> Mapping[str, inspect.Parameter]:
@@ -237,7 +252,7 @@ def _fail(verb: str, as_json: bool, error: Exception) -> int:
     if not isinstance(error, LuodiError):
         message = tr("Luodi failed: {error}").format(error=f"{type(error).__name__}: {error}")
         error = LuodiError(message, code="internal", hint=tr("The traceback is in {file}.").format(file=trace))
-    print(f"luodi {verb}: {error} [{error.code}]", file=sys.stderr)
+    print(f"{f'luodi {verb}'.strip()}: {error} [{error.code}]", file=sys.stderr)
     if as_json:
         body = {"code": error.code, "message": error.message, "hint": error.hint, "traceback": str(trace)}
         print(json.dumps({"verb": verb, "error": body}, ensure_ascii=False))

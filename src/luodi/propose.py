@@ -284,7 +284,7 @@ def _scalar(value: str | list[str]) -> str:
 
 
 def _quoted(value: str) -> str:
-    return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10**6).strip()
+    return yaml.safe_dump(str(value), default_style='"', allow_unicode=True, width=10**6).strip()
 
 
 def _comment(text: str, indent: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -123,6 +124,16 @@ def test_answers_do_not_change_hands_between_threads(bundle: Bundle[str, str], e
         thread.join()
     for place, logits in found.items():
         assert all(np.allclose(one, expected[place], atol=1e-6) for one in logits)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_outputs_are_shifted(bundle: Bundle[str, str], exported: Path, name: str, tmp_path: Path) -> None:
+    shutil.copytree(exported / name, tmp_path / name)
+    ENGINES[name].shift_outputs(tmp_path / name, {"logits": np.array([0.5, -2.0])})  # type: ignore[attr-defined]
+    batch = some(bundle, 3, 9)
+    gap = opened(tmp_path, name, bundle).run(batch)["logits"] - opened(exported, name, bundle).run(batch)["logits"]
+    assert np.allclose(gap, [0.5, -2.0], atol=1e-5)
+    assert len(list((tmp_path / name).iterdir())) == len(list((exported / name).iterdir()))
 
 
 def test_an_answer_outlives_the_next_call(bundle: Bundle[str, str], exported: Path) -> None:

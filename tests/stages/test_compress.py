@@ -169,6 +169,16 @@ def test_a_missing_package_is_a_line_and_not_an_error(
     assert all("package_that_is_not_there" in reason for reason in made.not_tried.values())
 
 
+def test_bf16_is_tried_where_the_processor_has_it(tmp_path: Path, tiny_bundle: Path, tiny_dataset: Data) -> None:
+    settings = replace(QUICK, candidates=["openvino-bf16"])
+    able = Cpu(name="able", flags=frozenset({"amx_bf16"}))
+    place = replace(workshop(tmp_path / "c", tiny_bundle, tiny_dataset, settings), cpu=able)
+    made = make_all(place)
+    assert made.failed == {}
+    assert made.bundles["openvino-bf16"].manifest.network["precision"] == "bf16"
+    assert made.bundles["openvino-bf16"].size_bytes < made.bundles["openvino"].size_bytes
+
+
 def test_where_all_fail_the_trained_one_stays_and_it_is_said(
     tmp_path: Path, tiny_bundle: Path, tiny_dataset: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,18 @@ def quantize_dynamic(source: Path, folder: Path, *, reduce_range: bool) -> None:
         )
 
 
+def shift_outputs(folder: Path, shifts: Mapping[str, Array]) -> None:
+    """Adds to each named output a constant along its last axis."""
+    onnx = need("onnx")
+    model = onnx.load(folder / MODEL)
+    for name, shift in shifts.items():
+        maker = next(node for node in model.graph.node if name in node.output)
+        maker.output[list(maker.output).index(name)] = f"{name}.unshifted"
+        model.graph.initializer.append(onnx.numpy_helper.from_array(shift.astype(np.float32), f"{name}.shift"))
+        model.graph.node.append(onnx.helper.make_node("Add", [f"{name}.unshifted", f"{name}.shift"], [name]))
+    onnx.save(model, folder / MODEL)
+
+
 def _tidy(model: ModelProto) -> None:
     """Drops shapes that were noted while tracing (the quantizer trips on them) and guards that nothing needs.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,10 @@ MASK = "attention_mask"
 LENGTH_STEP = 8
 """Lengths are rounded up to a multiple of this. The library makes kernels for every new shape, which costs several
 times the run itself; 8 leaves few shapes and costs three or four positions that the mask hides."""
+
+ACTIVATION_GROUP = 64
+"""Where only the weights are int8, activations are made int8 on the way, so many sharing one scale. The library's own
+32 was 15 % slower on a 12-layer encoder and as exact; 384 was 7 % faster and half as exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,10 @@ def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], 
     """
     library = load()
     precision = "bf16" if network.get("precision") == "bf16" else "f32"
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(ACTIVATION_GROUP),
+    }  # fmt: skip
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     model = library.Core().compile_model(folder / MODEL, "CPU", settings)
@@ -92,6 +100,27 @@ def save(model: Model, folder: Path, *, half: bool = False) -> None:
     """`half`: weights in fp16, which the library would choose itself if it were not told."""
     folder.mkdir(parents=True, exist_ok=True)
     load().save_model(model, folder / MODEL, compress_to_fp16=half)
+
+
+def shift_outputs(folder: Path, shifts: Mapping[str, Array]) -> None:
+    """Adds to each named output a constant along its last axis."""
+    load()
+    operators = need("openvino.opset13")
+    model = read(folder)
+    for result in model.get_results():
+        port = result.input_value(0)
+        names = port.get_names()
+        for name in names & set(shifts):
+            shifted = operators.add(port, operators.constant(shifts[name].astype(np.float32)))
+            port.set_names(set())
+            shifted.output(0).set_names(names)
+            result.input(0).replace_source_output(shifted.output(0))
+    # Aside first: the weights that are read are a view of the very file.
+    save(model, folder / "shifted")
+    del model
+    for path in list((folder / "shifted").iterdir()):
+        os.replace(path, folder / path.name)
+    (folder / "shifted").rmdir()
 
 
 def _rounded(array: Array) -> Array:

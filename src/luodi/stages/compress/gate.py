@@ -52,8 +52,8 @@ def judge(
 
 
 def too_slow(speedup: Measure) -> str:
-    """A sentence where it is slower than the trained model; 5 % is within what two runs differ by."""
-    if speedup.value >= 0.95:
+    """A sentence where it is slower than the trained model, and not by chance; 5 % is what two runs differ by."""
+    if speedup.value >= 0.95 or speedup.high >= 1:
         return ""
     return tr("It is slower than the trained model: {value:.2f} times its speed.").format(value=speedup.value)
 

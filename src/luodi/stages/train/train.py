@@ -189,6 +189,11 @@ def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         evaluate_every=max(1, min(per_epoch, steps) // settings.evaluations),
         warmup_steps=max(1, int(steps * settings.warmup)),
     )  # fmt: skip
+    if plan.epochs < min(1, settings.epochs):
+        sentence = tr(
+            "The budget of {budget} suffices for {epochs:.2f} epochs only; {seconds:.0f} s of it are already gone."
+        )
+        say(sentence.format(budget=brief.budget, epochs=plan.epochs, seconds=setup.seconds))
     write_atomically(path, msgspec.json.encode(plan))
     return plan
 
