@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 import msgspec
+import numpy as np
 
 from luodi.core.bundle import Bundle, open_bundle, seal_bundle
 from luodi.core.config import did_you_mean
@@ -74,7 +75,7 @@ def compress(
     workshop = _workshop(parent, list(corpus), settings, folder / CANDIDATES)
     made = make_all(workshop)
     metric = deciding_metric(parent.task, [limit.name for limit in contract.quality])
-    rows = measure(made, workshop, validation, metric)
+    rows = measure(made, workshop, _drawn(validation, settings.scored), metric)
     chosen = choose(rows, contract)
     rows = mark(rows, chosen)
     bundle = made.bundles[chosen]
@@ -104,6 +105,14 @@ def measure(
     timed = spread_by_length(inputs, sizes, workshop.settings.timed)
     times = time_all(made.bundles, "trained", timed, workshop.settings.rounds)
     return {name: _row(name, bundle, judged[name], times[name]) for name, bundle in made.bundles.items()}
+
+
+def _drawn(examples: Sequence[Example[X, Y]], most: int) -> Sequence[Example[X, Y]]:
+    """In their own order, and the same ones at every run."""
+    if len(examples) <= most:
+        return examples
+    places = np.random.default_rng(0).choice(len(examples), most, replace=False)
+    return [examples[i] for i in sorted(places)]
 
 
 def confirm(
