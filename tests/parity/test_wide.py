@@ -21,7 +21,7 @@ from luodi.models.wide import WideAndDeep, _wide_logits, add_wide_part
 
 BUCKETS = 2**12
 KNOWN = [38420, 104265, 238315]
-WORDS = {0: ("好吃", "不错", "满意", "great"), 1: ("难吃", "太差", "失望", "awful"), 2: ("几点", "在哪", "多少", "when")}
+WORDS = {0: ("好吃", "不错", "满意", "great"), 1: ("难吃", "太差", "失望", "bad"), 2: ("几点", "在哪", "多少", "when")}
 
 
 def texts(count: int, seed: int, classes: int) -> tuple[list[str], list[int]]:
