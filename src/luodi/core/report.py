@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
 
 def _kept(value: Any) -> Any:
     if isinstance(value, Sentence):
-        return {_SENTENCE: value.key, "values": {k: _kept(v) for k, v in value.values.items()}}
+        return {_SENTENCE: value.key, "values": {k: _kept_value(v) for k, v in value.values.items()}}
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: _kept(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
@@ -74,6 +74,11 @@ def _kept(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_kept(v) for v in value]
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def _kept_value(value: Any) -> Any:
+    """What stood in a sentence: another sentence, a number to be formatted, or what it looked like."""
+    return _kept(value) if isinstance(value, (Sentence, bool, int, float)) else str(value)
 
 
 def _said(value: Any) -> Any:

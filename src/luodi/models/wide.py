@@ -20,6 +20,8 @@ from luodi.core.types import Array, Floats
 from luodi.messages import tr
 
 _FOLDS = 5
+_LEAST_GAIN = 0.01
+"""Of the held-back loss: less is within what chance gives one more number to fit."""
 
 
 class WideAndDeep(nn.Module):
@@ -71,7 +73,7 @@ def add_wide_part(
     alone, together = (_held_out_loss(logits[:count], truth) for count in (1, 2))
     sentence = tr("Character n-grams beside the network: held-back loss {together:.4f}, without them {alone:.4f}.")
     say(sentence.format(together=together, alone=alone))
-    if together >= alone:
+    if together > alone * (1 - _LEAST_GAIN):
         return None
     scales, bias = _fit_mix(logits, truth)
     with torch.no_grad():
