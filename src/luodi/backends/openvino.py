@@ -28,6 +28,8 @@ LENGTH_STEP = 8
 """Lengths are rounded up to a multiple of this. The library makes kernels for every new shape, which costs several
 times the run itself; 8 leaves few shapes and costs three or four positions that the mask hides."""
 
+SMALLEST_BAG = 64
+
 ACTIVATION_GROUP = 64
 """Where only the weights are int8, activations are made int8 on the way, so many sharing one scale. The library's own
 32 was 15 % slower on a 12-layer encoder and as exact; 384 was 7 % faster and half as exact."""
@@ -49,7 +51,8 @@ class OpenVinoEngine:
             request = self.requests.own = self.model.create_infer_request()
         arrays = {name: batch[name] for name in self.inputs}
         if MASK in arrays:
-            arrays = {name: _rounded(array) for name, array in arrays.items()}
+            length = arrays[MASK].shape[1]
+            arrays = {name: _rounded(array, length) for name, array in arrays.items()}
         request.infer(arrays, share_inputs=True)
         return {name: request.get_output_tensor(i).data.copy() for i, name in enumerate(self.outputs)}
 
@@ -123,9 +126,16 @@ def shift_outputs(folder: Path, shifts: Mapping[str, Array]) -> None:
     (folder / "shifted").rmdir()
 
 
-def _rounded(array: Array) -> Array:
-    """B x T filled up with 0, which is what `core.task.pad` fills with, and what the mask hides."""
+def _rounded(array: Array, length: int) -> Array:
+    """B x T filled up with 0, which is what `core.task.pad` fills with, and what the mask hides.
+
+    What is of another length than the mask (a bag of n-grams) is cheap to fill and would multiply the number of
+    shapes: it goes up to the next power of two.
+    """
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
         return array
-    short = -array.shape[1] % LENGTH_STEP
+    if array.shape[1] == length:
+        short = -length % LENGTH_STEP
+    else:
+        short = (1 << max(array.shape[1] - 1, SMALLEST_BAG - 1).bit_length()) - array.shape[1]
     return np.pad(array, ((0, 0), (0, short))) if short else array

@@ -19,9 +19,9 @@ class CompressSettings:
     """Pieces of the vocabulary that are kept; all that your data needs are kept even where they are more."""
     calibration: int = 150
     """Training inputs on which the ranges of int8 are measured."""
-    scored: int = 3_000
-    """Validation examples that candidates are scored on, drawn by chance where there are more: paired differences of
-    half a point can be told with so many."""
+    scored: int = 1_500
+    """Validation examples that candidates are scored on, drawn by chance where there are more: a paired difference of
+    a point can be told with so many. The winner is confirmed on the whole test set."""
     timed: int = 48
     """Validation inputs that are timed, spread evenly over short and long ones."""
     rounds: int = 5
