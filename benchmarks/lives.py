@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--out", type=Path, default=Path("lives"))
     parser.add_argument("settings", nargs="*", help="key=value, laid over the project's page")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     folder = asked.out / asked.life
     LIVES[asked.life](folder, asked.data)
     began, reports = time.perf_counter(), dict[str, Report]()
