@@ -30,7 +30,9 @@ data:
   test: {data}/sentiment/chnsenticorp_test.tsv
 input: text_a
 target: label
-budget: 20 min
+budget: 7 min
+prepare:
+  leaks: keep       # published scores were measured so; see the same life with prepare.leaks=drop
 accept:
   accuracy: ">= 0.93"
   beats_baseline: yes

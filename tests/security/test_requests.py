@@ -178,7 +178,9 @@ def test_what_is_not_http(service: Served, raw: bytes) -> None:
             sender.sendall(raw)
             sender.shutdown(socket.SHUT_WR)
             answer = sender.recv(100)
-        except ConnectionError:
+        except TimeoutError:  # a hang is the one thing that may not happen
+            raise
+        except OSError:  # cut off: reset, or no longer connected, as the moment has it
             answer = b""
         assert not answer.startswith(b"HTTP/1.1 5")
     assert service.ask(GOOD).status_code == 200

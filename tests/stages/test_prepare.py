@@ -156,6 +156,20 @@ def test_given_splits(tmp_path: Path) -> None:
     assert len(found.dataset.train) + len(found.dataset.validation) == 200
 
 
+def test_leaks_of_given_splits_are_kept_only_when_asked_for_and_said(tmp_path: Path, both_languages: str) -> None:
+    rows = rows_of(300)
+    write(tmp_path / "train.csv", rows)
+    write(tmp_path / "test.csv", rows[200:])
+    brief = Brief(data={"train": "train.csv", "test": "test.csv"}, input="text", target="label")
+    found = prepare(TASK, brief, PrepareSettings(leaks="keep"), tmp_path)
+    sheet = found.dataset.datasheet
+    assert found.refusals == ()
+    assert "leak" not in sheet.dropped
+    assert sheet.leak_share > 0.8
+    assert f"{sheet.leak_share:.1%}" in sheet.notes[-1]
+    assert "prepare.leaks" in sheet.notes[-1]
+
+
 def test_unusable_rows_keep_their_reason(tmp_path: Path) -> None:
     rows = rows_of(50)
     rows[3]["text"] = " "

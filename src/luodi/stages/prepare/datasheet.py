@@ -39,6 +39,8 @@ class Facts:
     sources: tuple[SourceFacts, ...]
     notes: tuple[str, ...]
     closed: bool
+    keeps_leaks: bool = False
+    """The user wants given splits as they came, copies and all."""
 
 
 def make_datasheet(task: Task[X, Y], examples: Sequence[Example[X, Y]], facts: Facts) -> Datasheet:
@@ -51,6 +53,7 @@ def make_datasheet(task: Task[X, Y], examples: Sequence[Example[X, Y]], facts: F
         name: dict(Counter(a for a, s in zip(facts.strata, facts.splits, strict=True) if s == name).most_common())
         for name in SPLITS
     }
+    leaked = leak_share(task, examples, facts)
     return Datasheet(
         rows_read=sum(source.rows for source in facts.sources),
         rows_kept=len(examples),
@@ -59,8 +62,8 @@ def make_datasheet(task: Task[X, Y], examples: Sequence[Example[X, Y]], facts: F
         targets=targets if facts.closed else {},
         slices={family: dict(found.most_common()) for family, found in slices.items()},
         sources={source.name: _told(source) for source in facts.sources},
-        leak_share=leak_share(task, examples, facts),
-        notes=(*facts.notes, *_notes_on_drops(dropped)),
+        leak_share=leaked,
+        notes=(*facts.notes, *_notes_on_drops(dropped), *_notes_on_leaks(leaked, facts)),
     )
 
 
@@ -70,6 +73,15 @@ def leak_share(task: Task[X, Y], examples: Sequence[Example[X, Y]], facts: Facts
     seen = {key for p, g, s in zip(prints, facts.groups, facts.splits, strict=True) if s == "train" for key in (p, g)}
     test = [p in seen or g in seen for p, g, s in zip(prints, facts.groups, facts.splits, strict=True) if s == "test"]
     return sum(test) / len(test) if test else 0.0
+
+
+def _notes_on_leaks(leaked: float, facts: Facts) -> Iterator[str]:
+    if leaked > 0 and facts.keeps_leaks:
+        message = tr(
+            "{share:.1%} of the test rows have a copy among the training rows, and prepare.leaks keeps them: "
+            "scores are higher than on new rows."
+        )
+        yield message.format(share=leaked)
 
 
 def refusals_of(facts: Facts, sheet: Datasheet) -> Iterator[str]:
@@ -83,7 +95,7 @@ def refusals_of(facts: Facts, sheet: Datasheet) -> Iterator[str]:
         if not count:
             message = tr("No row is left for {split}: the groups are too few or too large.")
             yield message.format(split=name)
-    if sheet.leak_share > 0:
+    if sheet.leak_share > 0 and not facts.keeps_leaks:
         message = tr("{share:.1%} of the test rows have a copy or near copy among the training rows.")
         yield message.format(share=sheet.leak_share)
 

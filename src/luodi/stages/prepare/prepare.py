@@ -99,14 +99,15 @@ def build(task: Task[X, Y], reading: Reading[X, Y], settings: PrepareSettings, s
         records, left_out = _draw(records, settings.rows, seed, task)
         dropped += left_out
     groups = _groups(records, task, settings)
-    records, groups, leaks = _without_leaks(records, groups, task)
-    dropped += leaks
+    if settings.leaks == "drop":
+        records, groups, leaks = _without_leaks(records, groups, task)
+        dropped += leaks
     records = _with_group_names(records, groups)
     strata = [clean.answer(task, r.example) if closed else "" for r in records]
     splits = _splits(records, groups, strata, settings, seed)
     facts = Facts(
         groups=tuple(groups), strata=tuple(strata), splits=tuple(splits), dropped=tuple(dropped),
-        sources=reading.sources, notes=(*reading.notes, *notes), closed=closed,
+        sources=reading.sources, notes=(*reading.notes, *notes), closed=closed, keeps_leaks=settings.leaks == "keep",
     )  # fmt: skip
     examples = [r.example for r in records]
     sheet = make_datasheet(task, examples, facts)
