@@ -35,7 +35,8 @@ def quantize(source: Path, folder: Path, batches: Sequence[Batch]) -> None:
         nncf = _load()
         model = ir.read(source)
         inputs = [port.get_any_name() for port in model.inputs]
-        samples = nncf.Dataset([{name: batch[name] for name in inputs} for batch in batches])
+        # In the few shapes of service: calibration would spend most of its time on kernels for new ones.
+        samples = nncf.Dataset([dict(ir.filled_up({name: batch[name] for name in inputs})) for batch in batches])
         small = nncf.quantize(
             model, samples, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches),
             ignored_scope=nncf.IgnoredScope(names=_narrow_lookups(model)),

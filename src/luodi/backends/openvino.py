@@ -49,11 +49,7 @@ class OpenVinoEngine:
         request: InferRequest | None = getattr(self.requests, "own", None)
         if request is None:
             request = self.requests.own = self.model.create_infer_request()
-        arrays = {name: batch[name] for name in self.inputs}
-        if MASK in arrays:
-            length = arrays[MASK].shape[1]
-            arrays = {name: _rounded(array, length) for name, array in arrays.items()}
-        request.infer(arrays, share_inputs=True)
+        request.infer(filled_up({name: batch[name] for name in self.inputs}), share_inputs=True)
         return {name: request.get_output_tensor(i).data.copy() for i, name in enumerate(self.outputs)}
 
 
@@ -124,6 +120,14 @@ def shift_outputs(folder: Path, shifts: Mapping[str, Array]) -> None:
     for path in list((folder / "shifted").iterdir()):
         os.replace(path, folder / path.name)
     (folder / "shifted").rmdir()
+
+
+def filled_up(batch: Batch) -> Batch:
+    """The same batch in one of few shapes, where it has a mask that hides what is added."""
+    if MASK not in batch:
+        return batch
+    length = batch[MASK].shape[1]
+    return {name: _rounded(array, length) for name, array in batch.items()}
 
 
 def _rounded(array: Array, length: int) -> Array:

@@ -345,3 +345,4 @@ STEPS = (
         write=_write_openvino_int8,
     ),
 )  # fmt: skip
+LOSSLESS = frozenset(step.name for step in STEPS if step.lossless)
