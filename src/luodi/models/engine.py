@@ -43,6 +43,7 @@ def save_network(model: torch.nn.Module, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # the library leaves it to its owner alone; a service may run as another user
 
 
 def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], threads: int | None) -> TorchEngine:
