@@ -180,10 +180,10 @@ def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         trainable=sum(p.numel() for p in setup.model.parameters() if p.requires_grad),
     )  # fmt: skip
     speed = _probe(setup, draft) if brief.budget_seconds else 0.0
-    # An evaluation is forward only: about a third of a step for each token.
+    # An evaluation is forward only: about a third of a step for each token. Spread over the steps between two.
     share = len(setup.validation.items) / max(len(setup.train.items), 1) / 3
-    overhead = setup.seconds + settings.evaluations * settings.epochs * share * per_epoch * speed
-    steps = steps_in_budget(wanted, speed, brief.budget_seconds, overhead)
+    in_all = speed * (1 + settings.evaluations * share)
+    steps = steps_in_budget(wanted, in_all, brief.budget_seconds, setup.seconds)
     plan = replace(
         draft, steps=steps, epochs=steps / per_epoch, seconds_per_step=speed,
         evaluate_every=max(1, min(per_epoch, steps) // settings.evaluations),
