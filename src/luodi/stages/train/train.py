@@ -186,7 +186,7 @@ def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
     steps = steps_in_budget(wanted, in_all, brief.budget_seconds, setup.seconds)
     plan = replace(
         draft, steps=steps, epochs=steps / per_epoch, seconds_per_step=speed,
-        evaluate_every=max(1, min(per_epoch, steps) // settings.evaluations),
+        evaluate_every=-(-min(per_epoch, steps) // settings.evaluations),  # rounded up: the last falls on the end
         warmup_steps=max(1, int(steps * settings.warmup)),
     )  # fmt: skip
     if plan.epochs < min(1, settings.epochs):
