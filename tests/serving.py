@@ -108,12 +108,15 @@ def export_bundle(source: Path, backend: str, folder: Path) -> Path:
     from luodi.models.tracing import output_names, trace
 
     bundle = open_bundle(source)
-    texts = ["好吃 不错 great 很满意 喜欢", "难吃", "太差 terrible"] * 2
-    batch = bundle.task.collate(bundle.task.encode(texts, bundle.processor))
+    texts = ["好吃 不错 great 很满意 喜欢", "难吃", "太差 terrible"]
+    longer = ["好吃 不错 great 很满意 喜欢 很满意", "难吃", "太差 terrible"]
+    batch, other = (
+        bundle.task.collate(bundle.task.encode(part, bundle.processor)) for part in (texts * 2, longer * 3)
+    )
     shutil.copytree(source / "processor", folder / "processor")
     module = importlib.import_module(f"luodi.backends.{backend}")
     write = module.export if backend == "onnx" else module.convert
-    write(trace(bundle.engine, batch), output_names(bundle.engine, batch), folder / "weights")
+    write(trace(bundle.engine, batch, other), output_names(bundle.engine, batch), folder / "weights")
     seal_bundle(folder, replace(bundle.manifest, engine=module.__name__), bundle.golden)
     return folder
 

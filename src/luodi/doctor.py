@@ -14,12 +14,12 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from luodi.core.machine import num_threads, read_cpu
 from luodi.core.measure import Measure
 from luodi.core.report import Report, Verdict
 from luodi.errors import InputError, ResourceError
 from luodi.messages import language, tr
 from luodi.models.packaged import PACKAGED, cache_dir, fetch
-from luodi.stages.compress.machine import num_threads, read_cpu
 
 USER_EXTRAS = ("train", "compress", "serve", "report", "tables")
 """Extras that a verb needs; `demo` and `test` are sums of these."""

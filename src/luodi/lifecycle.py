@@ -174,9 +174,9 @@ def _compressed(project: Project) -> Step:
         def open_test() -> TestSet[Any, Any]:
             project.store.count_test_opening(prepared.result.key, "compress")
             examples = load_split(prepared.folder, "test", parent.task)
-            return TestSet(examples=examples, baselines=load_baselines(evaluated.folder, "test"))
+            return TestSet(examples=examples, baselines=load_baselines(parent.task, evaluated.folder, "test"))
 
-        seen = [e.input for e in (*rows, *held_back)]
+        seen = (*rows, *held_back)
         settings = project.settings["compress"]
         made = stage(parent, held_back, seen, open_test, project.contract, settings, folder)
         judgements = project.contract.judge("compress", made.numbers)

@@ -23,7 +23,7 @@ from luodi.core.progress import say
 from luodi.core.scoring import deciding_metric
 from luodi.core.store import write_atomically
 from luodi.core.task import Recognition, Task, load_task, task_names
-from luodi.core.types import Columns, Prediction
+from luodi.core.types import Columns
 from luodi.errors import DataError, InputError
 from luodi.messages import tr
 from luodi.stages.prepare.clean import Record, answer
@@ -236,10 +236,8 @@ def _measure(
     metric = deciding_metric(task, ["macro_f1"] if commonest > LOPSIDED else [])
     say(tr("Fitting simple models on {count} rows.").format(count=len(data.train)))
     baselines = task.baselines(data.train, seed=seed)
-    predictions: Mapping[str, Sequence[Prediction[str]]] = {
-        name: predict([e.input for e in held]) for name, predict in baselines.items()
-    }
-    return metric, {name: metric.value(answers, told) for name, told in predictions.items()}, len(held)
+    targets = [e.target for e in held]
+    return metric, {name: metric.value(targets, predict(held)) for name, predict in baselines.items()}, len(held)
 
 
 def _told(metric: Metric, scores: Mapping[str, float], n: int) -> str:

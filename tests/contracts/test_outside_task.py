@@ -121,10 +121,12 @@ def test_dataset_comes_back_from_disk(toy: Any, tmp_path: Path) -> None:
 
 def test_targets_become_labels_of_a_batch() -> None:
     task, _, examples = entailment()
-    batch = task.collate(task.encode([e.input for e in examples[:3]], CodePoints()), [e.target for e in examples[:3]])
+    batch = task.collate(
+        task.encode([e.input for e in examples[:3]], CodePoints(), [e.target for e in examples[:3]])
+    )
     assert batch["labels"].tolist() == [task.schema.labels.index(e.target) for e in examples[:3]]
     task, _, examples = continuation()
-    batch = task.collate(task.encode(["a", "ab"], CodePoints()), ["bcd", "cd"])
+    batch = task.collate(task.encode(["a", "ab"], CodePoints(), ["bcd", "cd"]))
     assert batch["labels"].tolist() == [[98, 99, 100, 0], [99, 100, 0, -100]]
 
 
@@ -155,11 +157,11 @@ def test_the_network_of_an_outside_task_trains() -> None:
 
     task, _, examples = entailment()
     texts = [e.input for e in examples]
-    base = ScratchBase(name="tiny", config={**NETWORK, "vocab_size": 200})
-    processor = base.processor(task.corpus(texts))
+    base = ScratchBase(name="bert:tiny", config={**NETWORK, "vocab_size": 200})
+    processor = base.processor(task.corpus(examples))
     torch.manual_seed(0)
     model = task.build(base.fitted(processor))
-    batch = to_torch(task.collate(task.encode(texts, processor), [e.target for e in examples]))
+    batch = to_torch(task.collate(task.encode(texts, processor, [e.target for e in examples])))
     optimiser = torch.optim.AdamW(model.parameters(), 1e-2)
     losses = []
     for _ in range(15):

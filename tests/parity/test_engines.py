@@ -48,7 +48,8 @@ def exported(bundle: Bundle[str, str], tmp_path_factory: pytest.TempPathFactory)
     """weights folders: onnx, onnx-int8, openvino, openvino-w8."""
     folder = tmp_path_factory.mktemp("exported")
     batch = some(bundle, 4, 9)
-    program, names = trace(bundle.engine, batch), output_names(bundle.engine, batch)  # type: ignore[arg-type]
+    program = trace(bundle.engine, batch, some(bundle, 5, 10))  # type: ignore[arg-type]
+    names = output_names(bundle.engine, batch)  # type: ignore[arg-type]
     onnx.export(program, names, folder / "onnx")
     onnx.quantize_dynamic(folder / "onnx", folder / "onnx-int8", reduce_range=False)
     openvino.convert(program, names, folder / "openvino")
@@ -153,7 +154,7 @@ def test_a_wrong_export_is_refused(bundle: Bundle[str, str], exported: Path) -> 
 
 def test_a_batch_of_one_is_not_traced(bundle: Bundle[str, str]) -> None:
     with pytest.raises(ValueError, match="constant"):
-        trace(bundle.engine, some(bundle, 1, 9))  # type: ignore[arg-type]
+        trace(bundle.engine, some(bundle, 1, 9), some(bundle, 2, 10))  # type: ignore[arg-type]
 
 
 def test_openvino_leaves_no_trace_in_the_home_folder_and_says_nothing(tmp_path: Path) -> None:

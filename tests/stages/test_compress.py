@@ -15,13 +15,13 @@ import pytest
 
 from luodi.core.bundle import Bundle, open_bundle, read_manifest
 from luodi.core.contract import State, parse_contract
+from luodi.core.machine import Cpu, read_cpu
 from luodi.core.types import Dataset, Prediction
 from luodi.errors import ConfigError
 from luodi.stages.compress import candidates
 from luodi.stages.compress.candidates import Workshop, make_all
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings
-from luodi.stages.compress.machine import Cpu, read_cpu
 
 Data = Dataset[str, str]
 QUICK = CompressSettings(timed=6, rounds=2, calibration=10, threads=1)
@@ -42,7 +42,7 @@ def never() -> TestSet[str, str]:
 
 def run(folder: Path, bundle: Path, data: Data, settings: CompressSettings) -> Compressed:
     parent = open_bundle(bundle, threads=1)
-    corpus = [e.input for e in (*data.train, *data.validation)]
+    corpus = (*data.train, *data.validation)
     return compress(parent, data.validation, corpus, opener(data), CONTRACT, settings, folder)
 
 
@@ -135,7 +135,7 @@ def test_findings_say_what_was_not_tried(whole: tuple[Path, Compressed]) -> None
 def workshop(folder: Path, bundle: Path, data: Data, settings: CompressSettings) -> Workshop:
     cpu = Cpu(name="any", flags=frozenset({"avx2"}))
     trained: Bundle[Any, Any] = open_bundle(bundle, threads=1)
-    seen = [e.input for e in (*data.train, *data.validation)]
+    seen = (*data.train, *data.validation)
     folder.mkdir(exist_ok=True)
     return Workshop(trained=trained, seen=seen, settings=settings, cpu=cpu, folder=folder, threads=1)
 

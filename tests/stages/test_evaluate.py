@@ -116,7 +116,7 @@ def test_baselines_are_fitted_once_and_kept(tiny_dataset: Data, tmp_path: Path) 
     told["test"]["tfidf"][0]["value"] = "kept"
     (tmp_path / FILE).write_text(json.dumps(told), encoding="utf-8")
     assert answer_simply(task, tiny_dataset, tmp_path, seed=0)["test"]["tfidf"][0].value == "kept"
-    assert load_baselines(tmp_path, "validation") == first["validation"]
+    assert load_baselines(task, tmp_path, "validation") == first["validation"]
 
 
 def test_answers_that_are_no_labels_have_no_confusion(

@@ -66,7 +66,7 @@ def plan(**changes: object) -> Plan:
         steps=20, epochs=2, steps_per_epoch=10, evaluate_every=5, tokens_per_batch=64, seed=0, device="cpu",
         precision="float32", threads=1, learning_rate=1.0, head_factor=1.0,
         weight_decay=0.0, warmup_steps=4, seconds_per_step=0, parameters=1,
-        trainable=1,
+        trainable=1, patience=4, augment=True,
     )  # fmt: skip
     return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
 
@@ -144,10 +144,10 @@ def test_want_of_memory_halves_the_batch(
     whole = fit(tmp_path / "whole", epochs=1)
     original = loop._backward_part
 
-    def small(model, task, material, plan, places, *, share):  # type: ignore[no-untyped-def]
-        if len(places) > 4:
+    def small(model, task, plan, items, *, share):  # type: ignore[no-untyped-def]
+        if len(items) > 4:
             raise torch.OutOfMemoryError("no memory")
-        return original(model, task, material, plan, places, share=share)
+        return original(model, task, plan, items, share=share)
 
     monkeypatch.setattr(loop, "_backward_part", small)
     with caplog.at_level("INFO", logger="luodi"):

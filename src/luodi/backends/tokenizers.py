@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +31,8 @@ class TextProcessor:
         return [{"input_ids": np.asarray(e.ids, np.int64)} for e in self.tokenizer.encode_batch(list(parts))]
 
     @property
-    def num_tokens(self) -> int:
-        return self.tokenizer.get_vocab_size()
+    def network(self) -> Mapping[str, Any]:
+        return {"vocab_size": self.tokenizer.get_vocab_size()}
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

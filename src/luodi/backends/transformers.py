@@ -30,6 +30,23 @@ def build_encoder(config: Mapping[str, Any]) -> Module:
     return model
 
 
+def load_decoder(location: str) -> Module:
+    """A causal language model with its pretrained weights, from a folder or a hub id."""
+    transformers = need("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    model: Module = transformers.AutoModelForCausalLM.from_pretrained(
+        location, trust_remote_code=False, use_safetensors=True, dtype="float32"
+    )
+    return model
+
+
+def build_decoder(config: Mapping[str, Any]) -> Module:
+    """The same architecture with random weights."""
+    transformers = need("transformers")
+    model: Module = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**config))
+    return model
+
+
 def describe(location: str) -> Mapping[str, Any]:
     """What `build_encoder` needs to set the network of a folder or hub id up again, without its weights."""
     config = need("transformers").AutoConfig.from_pretrained(location, trust_remote_code=False)

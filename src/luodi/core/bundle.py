@@ -18,15 +18,17 @@ from typing import Any, Generic
 
 import msgspec
 
-from luodi.core.measure import Measure
+from luodi.core.measure import Measure, Metric
+from luodi.core.progress import progress
 from luodi.core.store import hash_file, hash_json, write_atomically
-from luodi.core.task import Engine, Processor, Schema, Task, load_task
-from luodi.core.types import Prediction, X, Y
+from luodi.core.task import Engine, Processor, Schema, Task, item_size, load_task
+from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import BundleError, ParityError
 from luodi.messages import tr
 
 FILE, GOLDEN = "bundle.json", "golden.json"
 NUM_GOLDEN = 64
+CHUNK = 256  # inputs between two movements of a progress bar
 ALLOWED_SUFFIXES = (".safetensors", ".onnx", ".xml", ".bin", ".gguf", ".json", ".txt", ".model")
 
 
@@ -103,6 +105,21 @@ class Bundle(Generic[X, Y]):
 
     def predict(self, inputs: Sequence[X]) -> list[Prediction[Y]]:
         return self.task.predict(self.task.encode(inputs, self.processor), self.engine)
+
+    def examine(
+        self, examples: Sequence[Example[X, Y]], metrics: Sequence[Metric], what: str
+    ) -> list[Prediction[Y]]:
+        """What scores are computed from. In chunks of similar size, so that the bar called `what` moves."""
+        inputs, targets = [e.input for e in examples], [e.target for e in examples]
+        items = self.task.encode(inputs, self.processor, targets)
+        order = sorted(range(len(items)), key=lambda i: item_size(items[i]))
+        found: dict[int, Prediction[Y]] = {}
+        for start in range(0, len(order), CHUNK):
+            places = order[start : start + CHUNK]
+            answers = self.task.examine([items[i] for i in places], self.engine, metrics)
+            found.update(zip(places, answers, strict=True))
+            progress(what, len(found), len(items))
+        return [found[i] for i in range(len(items))]
 
     def replay(self) -> Parity:
         """Answer the golden inputs again."""

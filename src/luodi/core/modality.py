@@ -7,9 +7,11 @@ slices (`evaluate`) and have something simple to be held against (the baseline).
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic
+from pathlib import Path
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 
@@ -19,6 +21,9 @@ Predictor = Callable[[Sequence[X]], list[Prediction[str]]]
 
 
 class Codec(ABC, Generic[X]):
+    is_choice: ClassVar[bool] = False
+    """Whether a value is one out of a closed set: such answers are counted, spelled, contradicted and confused."""
+
     @abstractmethod
     def decode(self, wire: Any) -> X:
         """From what a request or a data file carries. Raises DataError on bad input."""
@@ -26,6 +31,15 @@ class Codec(ABC, Generic[X]):
     @abstractmethod
     def encode(self, value: X) -> Any:
         """To JSON types; `decode(encode(x)) == x`."""
+
+    def load(self, cell: Any, folder: Path) -> X:
+        """From a cell of the user's own table, which may name a file in `folder`. Never used for requests."""
+        return self.decode(cell)
+
+    def caption(self, value: X) -> str:
+        """A line for people, in tables of mistakes and of dropped rows."""
+        wire = self.encode(value)
+        return wire if isinstance(wire, str) else json.dumps(wire, ensure_ascii=False, default=str)
 
     @abstractmethod
     def schema(self) -> Mapping[str, Any]:

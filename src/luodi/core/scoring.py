@@ -47,15 +47,14 @@ def slices_of(task: Task[X, Y], examples: Sequence[Example[X, Y]]) -> dict[str, 
 
 
 def against(
-    task: Task[X, Y], examples: Sequence[Example[X, Y]], predictions: Sequence[Prediction[Y]],
-    simple: Mapping[str, Sequence[Prediction[str]]], metric: Metric,
+    examples: Sequence[Example[X, Y]], predictions: Sequence[Prediction[Y]],
+    simple: Mapping[str, Sequence[Prediction[Y]]], metric: Metric,
 ) -> dict[str, tuple[Measure, float]]:  # fmt: skip
     """Baseline name to (how far we are above it, paired p). McNemar where an answer is right or wrong."""
-    targets = [str(task.output.encode(e.target)) for e in examples]
-    answers = [_as_text(task, p) for p in predictions]
+    targets = [e.target for e in examples]
     found = {}
     for name, theirs_answers in simple.items():
-        ours, theirs = _same_columns(metric, targets, answers, theirs_answers)
+        ours, theirs = _same_columns(metric, targets, predictions, theirs_answers)
         gap = difference(metric, ours, theirs)
         if np.isin(ours, (0.0, 1.0)).all() and ours.shape[1] == 2:
             p = mcnemar([bool(v) for v in ours[:, 0]], [bool(v) for v in theirs[:, 0]])
@@ -66,16 +65,11 @@ def against(
 
 
 def _same_columns(
-    metric: Metric, targets: Sequence[str], ours: Sequence[Prediction[str]], theirs: Sequence[Prediction[str]]
+    metric: Metric, targets: Sequence[Y], ours: Sequence[Prediction[Y]], theirs: Sequence[Prediction[Y]]
 ) -> tuple[Any, Any]:
     """Both sides' sums over one set of classes: sums may have a column for each class that they meet."""
     both = metric.sums([*targets, *targets], [*ours, *theirs])
     return both[: len(targets)], both[len(targets) :]
-
-
-def _as_text(task: Task[X, Y], prediction: Prediction[Y]) -> Prediction[str]:
-    value = str(task.output.encode(prediction.value))
-    return Prediction(value=value, confidence=prediction.confidence, scores=prediction.scores)
 
 
 def _negated(gap: Measure) -> Measure:

@@ -13,15 +13,15 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, runtime_checkable
 
 import numpy as np
 
 from luodi.core.measure import Metric
-from luodi.core.modality import Codec, Modality, Predictor
+from luodi.core.modality import Codec, Modality
 from luodi.core.types import Batch, Columns, Example, Item, Prediction, Row, X, Y
 from luodi.errors import ConfigError, DataError
 from luodi.messages import tr
@@ -29,6 +29,16 @@ from luodi.messages import tr
 if TYPE_CHECKING:  # the type only: core works without torch installed
     from torch import Tensor
     from torch.nn import Module
+
+
+LABELS = "labels"
+"""Key of an item and of a batch under which the right answer stands, where it is known. No network reads it."""
+IGNORED = -100
+"""A label that no loss counts (torch's own convention): padding, or an answer that training never showed."""
+
+Baseline = Callable[[Sequence[Example[X, Y]]], list[Prediction[Y]]]
+"""A simple model. It gets whole examples, since some metrics ask how likely it finds the truth; it must not answer by
+looking at it."""
 
 
 @runtime_checkable
@@ -39,15 +49,16 @@ class Processor(Protocol):
         """One item for each part."""
 
     @property
-    def num_tokens(self) -> int:
-        """Size of its vocabulary; 0 where it has none."""
+    def network(self) -> Mapping[str, Any]:
+        """What the configuration of a network that reads its items must say: {"vocab_size": 8000}."""
 
     def save(self, folder: Path) -> None:
         """Writes all that `open_processor` of the same backend needs; no pickle."""
 
 
 class Engine(Protocol):
-    """Runs a forward pass: torch, ONNX Runtime, OpenVINO. Arrays in, arrays out."""
+    """Runs a forward pass: torch, ONNX Runtime, OpenVINO. Arrays in, arrays out. Takes of a batch what its network reads
+    and leaves the rest."""
 
     def run(self, batch: Batch) -> Mapping[str, np.ndarray[Any, Any]]: ...
 
@@ -65,13 +76,17 @@ class Base(Protocol):
     def config(self) -> Mapping[str, Any]:
         """What sets the same network up again, without its weights."""
 
-    def processor(self, corpus: Iterable[str]) -> Processor:
-        """The base's own; one trained on `corpus` where the base starts from random weights."""
+    def processor(self, corpus: Iterable[Any]) -> Processor:
+        """The base's own; one fitted to `corpus` where the base starts from random weights."""
 
     def fitted(self, processor: Processor) -> Base:
-        """The base with as many rows in its table of tokens as this processor can name."""
+        """The base made to read what this processor gives."""
 
-    def encoder(self) -> Module: ...
+    def encoder(self) -> Module:
+        """Inputs to the states of its last layer."""
+
+    def decoder(self) -> Module:
+        """Tokens to the logits of the next ones (a causal language model)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +95,7 @@ class Schema:
 
     labels: tuple[str, ...] = ()
     max_length: int = 256
-    """Longest input, in the processor's units; longer ones are cut."""
+    """Longest input, in the processor's units; longer ones are cut. Where inputs are of one size, it says nothing."""
     ngrams: int = 0
     """Hash buckets of the wide part; 0 where there is none."""
     threshold: float | None = None
@@ -108,6 +123,8 @@ class Task(ABC, Generic[X, Y]):
     input: ClassVar[Modality[Any]]
     output: ClassVar[Codec[Any]]
     metrics: ClassVar[tuple[Metric, ...]]  # the first one decides
+    default_model: ClassVar[str] = "e5-small"  # what `model: auto` means
+    default_length: ClassVar[int] = 128  # of `schema.max_length`
 
     def __init__(self, schema: Schema | None = None) -> None:
         self.schema = schema or Schema()
@@ -117,13 +134,13 @@ class Task(ABC, Generic[X, Y]):
         """Which columns (name to values, all of one length) this task could work on; None where none could."""
         return None
 
-    def read(self, row: Row, columns: Columns) -> Example[X, Y]:
-        """Raises DataError where a cell is missing or is not of the kind."""
-        wire = [_cell(row, name) for name in columns.input]
+    def read(self, row: Row, columns: Columns, folder: Path = Path()) -> Example[X, Y]:
+        """Cells may name files in `folder`. Raises DataError where one is missing or is not of the kind."""
+        cells = [_cell(row, name) for name in columns.input]
         return Example(
             id=_word(row, columns.id),
-            input=self.input.decode(wire[0] if len(wire) == 1 else wire),
-            target=self.output.decode(_cell(row, columns.target)),
+            input=self.input.load(cells[0] if len(cells) == 1 else cells, folder),
+            target=self.output.load(_cell(row, columns.target), folder),
             group=_word(row, columns.group),
         )
 
@@ -132,16 +149,27 @@ class Task(ABC, Generic[X, Y]):
         """The answer space seen in training rows, with `schema`'s other fields kept."""
 
     @abstractmethod
-    def corpus(self, inputs: Iterable[X]) -> Iterable[str]:
-        """The texts that a tokenizer trained from scratch should see."""
+    def corpus(self, examples: Iterable[Example[X, Y]]) -> Iterable[Any]:
+        """What a processor fitted from scratch should see: texts for a tokenizer, pictures for a scaler."""
 
     @abstractmethod
-    def encode(self, inputs: Sequence[X], processor: Processor) -> list[Item]:
-        """Numbers of each input, cut to `schema.max_length`. Done once and kept."""
+    def encode(
+        self, inputs: Sequence[X], processor: Processor, targets: Sequence[Y] | None = None
+    ) -> list[Item]:
+        """Numbers of each input, cut to `schema.max_length`, and of its target where one is given. Done once and kept."""
 
     @abstractmethod
-    def collate(self, items: Sequence[Item], targets: Sequence[Y] | None = None) -> Batch:
-        """One padded batch; with targets under the key `labels` where they are given."""
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """One padded batch, with `labels` where the items have targets."""
+
+    def augment(self, item: Item, rng: np.random.Generator) -> Item:
+        """The item as training sees it this time: a shift, a flip. As it is: the same every time."""
+        return item
+
+    def stretched(self, item: Item, length: int) -> Item:
+        """Repeated or cut to `length` positions: exports are tried at sizes that no example has. An item that has but
+        one size stays as it is."""
+        return {name: np.resize(a, (length, *a.shape[1:])) if a.ndim else a for name, a in item.items()}
 
     @abstractmethod
     def build(self, base: Base) -> Module:
@@ -160,33 +188,45 @@ class Task(ABC, Generic[X, Y]):
 
     @abstractmethod
     def predict(self, items: Sequence[Item], engine: Engine) -> list[Prediction[Y]]:
-        """Answers, in order."""
+        """Answers, in order. Targets that the items may hold are not looked at."""
+
+    def examine(self, items: Sequence[Item], engine: Engine, metrics: Sequence[Metric]) -> list[Prediction[Y]]:
+        """Answers to items with targets, and all else that these metrics ask for (`Prediction.examined`)."""
+        return self.predict(items, engine)
 
     def slices(self, example: Example[X, Y]) -> Mapping[str, str]:
         """Where an example belongs when scores are looked at by parts."""
         return self.input.slices(example.input)
 
-    def baselines(self, examples: Sequence[Example[X, Y]], *, seed: int) -> Mapping[str, Predictor[X]]:
-        """Simple answers that the model must beat. Targets stand as text: baselines know no task."""
+    def baselines(self, examples: Sequence[Example[X, Y]], *, seed: int) -> Mapping[str, Baseline[X, Y]]:
+        """Simple models that ours must beat, fitted to these examples, the plainest first. As it stands, for answers
+        that are choices: the commonest one, and the modality's own classifier."""
         targets = [str(self.output.encode(e.target)) for e in examples]
         commonest, count = Counter(targets).most_common(1)[0]
-        constant: Prediction[str] = Prediction(value=commonest, confidence=count / len(targets))
+        constant = Prediction(value=self.output.decode(commonest), confidence=count / len(targets))
         name, predictor = self.input.baseline([e.input for e in examples], targets, seed=seed)
-        return {"majority": lambda inputs: [constant] * len(inputs), name: predictor}
+
+        def classify(asked: Sequence[Example[X, Y]]) -> list[Prediction[Y]]:
+            told = predictor([e.input for e in asked])
+            return [replace(p, value=self.output.decode(p.value)) for p in told]  # type: ignore[misc]
+
+        return {"majority": lambda asked: [constant] * len(asked), name: classify}
 
 
 class OnePassTask(Task[X, Y]):
     """`outputs = model(**batch)`, then `decode(outputs)`."""
 
     @abstractmethod
-    def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]]) -> list[Prediction[Y]]: ...
+    def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]], items: Sequence[Item]) -> list[Prediction[Y]]:
+        """Of one batch, and the items that it was made of."""
 
     def predict(self, items: Sequence[Item], engine: Engine) -> list[Prediction[Y]]:
         """In batches of similar length; each answer stands at its input's place."""
+        asked = [{name: a for name, a in item.items() if name != LABELS} for item in items]
         answers: dict[int, Prediction[Y]] = {}
-        for places in batches_by_length([item_size(i) for i in items]):
-            outputs = engine.run(self.collate([items[i] for i in places]))
-            answers.update(zip(places, self.decode(outputs), strict=True))
+        for places in batches_by_length([item_size(i) for i in asked]):
+            part = [asked[i] for i in places]
+            answers.update(zip(places, self.decode(engine.run(self.collate(part)), part), strict=True))
         return [answers[i] for i in range(len(items))]
 
 

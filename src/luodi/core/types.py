@@ -84,3 +84,6 @@ class Prediction(Generic[Y]):
     confidence: float | None = None
     """None where a task has no honest number (a picture, say)."""
     scores: Mapping[str, float] = field(default_factory=dict)
+    examined: Mapping[str, float] = field(default_factory=dict)
+    """What was measured beside the answer with the truth in hand, for metrics that ask more than whether the answer is
+    right: the bits that a language model needs for the true text. Empty for answers that users see."""

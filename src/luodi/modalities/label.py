@@ -10,12 +10,15 @@ import numpy as np
 
 from luodi.core.measure import Metric
 from luodi.core.modality import Codec
-from luodi.core.types import Floats, Prediction
+from luodi.core.task import IGNORED, LABELS
+from luodi.core.types import Batch, Floats, Item, Prediction
 from luodi.errors import DataError
 from luodi.messages import tr
 
 
 class Label(Codec[str]):
+    is_choice = True
+
     def decode(self, wire: Any) -> str:
         if isinstance(wire, (dict, list)) or wire is None:
             raise DataError(tr("A label must be a word or a number."), code="data.label")
@@ -49,6 +52,20 @@ def answers_of(probabilities: Floats, labels: Sequence[str], threshold: float | 
         Prediction(value=labels[i], confidence=float(p[i]), scores=dict(zip(labels, map(float, p), strict=True)))
         for i, p in zip(best, probabilities, strict=True)
     ]
+
+
+def with_labels(items: Sequence[Item], labels: Sequence[str], targets: Sequence[str] | None) -> list[Item]:
+    """Items with the number of their target, where targets are given; one that training never showed is ignored."""
+    if targets is None:
+        return list(items)
+    numbers = {label: np.array(i, np.int64) for i, label in enumerate(labels)}
+    unknown = np.array(IGNORED, np.int64)
+    return [{**item, LABELS: numbers.get(t, unknown)} for item, t in zip(items, targets, strict=True)]
+
+
+def stacked_labels(items: Sequence[Item]) -> Batch:
+    """{"labels": B} where the items have them."""
+    return {LABELS: np.stack([item[LABELS] for item in items])} if items and LABELS in items[0] else {}
 
 
 def softmax(logits: Floats) -> Floats:

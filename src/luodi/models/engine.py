@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,15 @@ class TorchEngine:
         was_training = self.model.training
         self.model.eval()
         with torch.inference_mode():
-            outputs = self.model(**to_torch(batch, self.device))
+            outputs = self.model(**to_torch(read_by(self.model, batch), self.device))
         self.model.train(was_training)
         return {name: value.float().cpu().numpy() for name, value in outputs.items()}
+
+
+def read_by(model: torch.nn.Module, batch: Batch) -> Batch:
+    """What of a batch the network's `forward` takes."""
+    names = inspect.signature(model.forward).parameters
+    return {name: array for name, array in batch.items() if name in names}
 
 
 def to_torch(batch: Batch, device: str = "cpu") -> dict[str, torch.Tensor]:

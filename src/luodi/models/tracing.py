@@ -8,22 +8,23 @@ import torch
 
 from luodi.backends.quiet import quiet
 from luodi.core.types import Batch
-from luodi.models.engine import TorchEngine, to_torch
+from luodi.models.engine import TorchEngine, read_by, to_torch
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 
-def trace(engine: TorchEngine, batch: Batch) -> ExportedProgram:
-    """Every input B x T with both sizes left free. The batch must have B >= 2 and T >= 2: torch takes a size of 1 for
-    a constant (pytorch#148886)."""
-    inputs = to_torch(batch)
-    for name, tensor in inputs.items():
-        if min(tensor.shape) < 2:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}: a size of 1 would become a constant")
-    free = torch.export.Dim.DYNAMIC
-    shapes = {name: dict.fromkeys(range(min(2, tensor.ndim)), free) for name, tensor in inputs.items()}
+def trace(engine: TorchEngine, batch: Batch, other: Batch) -> ExportedProgram:
+    """The graph with those sizes left free in which the two batches differ. Such a size must be 2 at the least: torch
+    takes a size of 1 for a constant (pytorch#148886)."""
     model = engine.model.eval()
+    inputs = to_torch(read_by(model, batch))
+    shapes: dict[str, dict[int, Any]] = {}
+    for name, tensor in inputs.items():
+        sizes = zip(tensor.shape, other[name].shape, strict=True)
+        shapes[name] = {axis: torch.export.Dim.DYNAMIC for axis, (here, there) in enumerate(sizes) if here != there}
+        if any(tensor.shape[axis] < 2 for axis in shapes[name]):
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}: a size of 1 would become a constant")
     with quiet(), torch.inference_mode(False), torch.no_grad():
         return torch.export.export(model, (), kwargs=inputs, dynamic_shapes=shapes)
 

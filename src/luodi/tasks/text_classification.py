@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from luodi.core.task import Base, OnePassTask, Processor, Recognition, Schema, Task, pad
-from luodi.core.types import Batch, Example, Item, Prediction
+from luodi.core.types import Array, Batch, Example, Item, Prediction
 from luodi.messages import tr
-from luodi.modalities.label import LABEL_METRICS, Label, answers_of, softmax
+from luodi.modalities.label import LABEL_METRICS, Label, answers_of, softmax, stacked_labels, with_labels
 from luodi.modalities.text import Text, ngram_buckets
 
 if TYPE_CHECKING:
@@ -59,24 +59,24 @@ class TextClassification(OnePassTask[str, str]):
     def learn(self, examples: Sequence[Example[str, str]], schema: Schema) -> Schema:
         return replace(schema, labels=tuple(sorted({e.target for e in examples})))
 
-    def corpus(self, inputs: Iterable[str]) -> Iterable[str]:
-        return inputs
+    def corpus(self, examples: Iterable[Example[str, str]]) -> Iterable[str]:
+        return (e.input for e in examples)
 
-    def encode(self, inputs: Sequence[str], processor: Processor) -> list[Item]:
+    def encode(
+        self, inputs: Sequence[str], processor: Processor, targets: Sequence[str] | None = None
+    ) -> list[Item]:
         pieces = [_cut(item["input_ids"], self.schema.max_length) for item in processor.encode(inputs)]
-        if not self.schema.ngrams:
-            return [{"input_ids": ids} for ids in pieces]
-        hashed = [ngram_buckets(text, self.schema.ngrams) for text in inputs]
-        return [{"input_ids": ids, "ngrams": grams} for ids, grams in zip(pieces, hashed, strict=True)]
+        items: list[dict[str, Array]] = [{"input_ids": ids} for ids in pieces]
+        for item, text in zip(items, inputs if self.schema.ngrams else (), strict=False):
+            item["ngrams"] = ngram_buckets(text, self.schema.ngrams)
+        return with_labels(items, self.schema.labels, targets)
 
-    def collate(self, items: Sequence[Item], targets: Sequence[str] | None = None) -> Batch:
+    def collate(self, items: Sequence[Item]) -> Batch:
         ids = [item["input_ids"] for item in items]
         batch = {"input_ids": pad(ids), "attention_mask": pad([np.ones(len(i), np.int64) for i in ids])}
         if self.schema.ngrams:
             batch["ngrams"] = pad([item["ngrams"] for item in items])
-        if targets is None:
-            return batch
-        return {**batch, "labels": np.array([self.schema.labels.index(t) for t in targets], np.int64)}
+        return {**batch, **stacked_labels(items)}
 
     def build(self, base: Base) -> Module:
         from luodi.models.encoder_head import EncoderHead
@@ -110,7 +110,7 @@ class TextClassification(OnePassTask[str, str]):
     def slices(self, example: Example[str, str]) -> Mapping[str, str]:
         return {**super().slices(example), "class": example.target}
 
-    def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]]) -> list[Prediction[str]]:
+    def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]], items: Sequence[Item]) -> list[Prediction[str]]:
         return answers_of(softmax(outputs["logits"]), self.schema.labels, self.schema.threshold)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from luodi.core.measure import Metric
-from luodi.core.task import Base, Engine, GenerativeTask, Processor, Schema, pad
+from luodi.core.task import IGNORED, LABELS, Base, Engine, GenerativeTask, Processor, Schema, pad
 from luodi.core.types import Batch, Example, Floats, Item, Prediction
 from luodi.modalities.text import Text
 
@@ -36,18 +36,24 @@ class Continuation(GenerativeTask[str, str]):
     def learn(self, examples: Sequence[Example[str, str]], schema: Schema) -> Schema:
         return replace(schema, template="{input}")
 
-    def corpus(self, inputs: Iterable[str]) -> Iterable[str]:
-        return inputs
+    def corpus(self, examples: Iterable[Example[str, str]]) -> Iterable[str]:
+        return (text for e in examples for text in (e.input, e.target))
 
-    def encode(self, inputs: Sequence[str], processor: Processor) -> list[Item]:
+    def encode(
+        self, inputs: Sequence[str], processor: Processor, targets: Sequence[str] | None = None
+    ) -> list[Item]:
         prompts = [self.schema.template.format(input=text) for text in inputs]
-        return [{"input_ids": i["input_ids"][-self.schema.max_length :]} for i in processor.encode(prompts)]
-
-    def collate(self, items: Sequence[Item], targets: Sequence[str] | None = None) -> Batch:
-        batch = {"input_ids": pad([item["input_ids"] for item in items])}
+        items = [{"input_ids": i["input_ids"][-self.schema.max_length :]} for i in processor.encode(prompts)]
         if targets is None:
+            return items  # type: ignore[return-value]
+        ends = [np.array([*map(ord, target), END], np.int64) for target in targets]
+        return [{**item, LABELS: end} for item, end in zip(items, ends, strict=True)]
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        batch = {"input_ids": pad([item["input_ids"] for item in items])}
+        if LABELS not in items[0]:
             return batch
-        return {**batch, "labels": pad([np.array([*map(ord, t), END], np.int64) for t in targets], -100)}
+        return {**batch, LABELS: pad([item[LABELS] for item in items], IGNORED)}
 
     def build(self, base: Base) -> Module:
         return base.encoder()

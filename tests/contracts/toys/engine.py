@@ -20,7 +20,9 @@ SIZE = 256
 class CodePoints:
     """A processor with nothing to learn. A pair is its texts with a bar between them."""
 
-    num_tokens: int = 0x110000
+    @property
+    def network(self) -> Mapping[str, Any]:
+        return {"vocab_size": 0x110000}
 
     def encode(self, parts: Sequence[Any]) -> list[Item]:
         texts = [part if isinstance(part, str) else "|".join(part) for part in parts]

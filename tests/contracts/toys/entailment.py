@@ -10,7 +10,7 @@ import numpy as np
 
 from luodi.core.task import Base, OnePassTask, Processor, Schema, pad
 from luodi.core.types import Batch, Example, Item, Prediction
-from luodi.modalities.label import LABEL_METRICS, Label, answers_of, softmax
+from luodi.modalities.label import LABEL_METRICS, Label, answers_of, softmax, stacked_labels, with_labels
 from toys.pair import Pair, Texts
 
 if TYPE_CHECKING:
@@ -26,19 +26,20 @@ class Entailment(OnePassTask[Texts, str]):
     def learn(self, examples: Sequence[Example[Texts, str]], schema: Schema) -> Schema:
         return replace(schema, labels=tuple(sorted({e.target for e in examples})))
 
-    def corpus(self, inputs: Iterable[Texts]) -> Iterable[str]:
-        return (text for pair in inputs for text in pair)
+    def corpus(self, examples: Iterable[Example[Texts, str]]) -> Iterable[str]:
+        return (text for example in examples for text in example.input)
 
-    def encode(self, inputs: Sequence[Texts], processor: Processor) -> list[Item]:
-        return [{"input_ids": i["input_ids"][: self.schema.max_length]} for i in processor.encode(inputs)]
+    def encode(
+        self, inputs: Sequence[Texts], processor: Processor, targets: Sequence[str] | None = None
+    ) -> list[Item]:
+        items = [{"input_ids": i["input_ids"][: self.schema.max_length]} for i in processor.encode(inputs)]
+        return with_labels(items, self.schema.labels, targets)
 
-    def collate(self, items: Sequence[Item], targets: Sequence[str] | None = None) -> Batch:
+    def collate(self, items: Sequence[Item]) -> Batch:
         ids = [item["input_ids"] for item in items]
         mask = pad([np.ones(len(i), np.int64) for i in ids])
         batch = {"input_ids": pad(ids).astype(np.int64), "attention_mask": mask}
-        if targets is None:
-            return batch
-        return {**batch, "labels": np.array([self.schema.labels.index(t) for t in targets], np.int64)}
+        return {**batch, **stacked_labels(items)}
 
     def build(self, base: Base) -> Module:
         from luodi.models.encoder_head import EncoderHead
@@ -50,5 +51,5 @@ class Entailment(OnePassTask[Texts, str]):
 
         return cross_entropy(outputs["logits"], batch["labels"])
 
-    def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]]) -> list[Prediction[str]]:
+    def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]], items: Sequence[Item]) -> list[Prediction[str]]:
         return answers_of(softmax(outputs["logits"]), self.schema.labels, self.schema.threshold)

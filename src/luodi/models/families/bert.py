@@ -6,9 +6,13 @@ four times the width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from luodi.backends.tokenizers import train_processor
+from luodi.core.task import Processor
+
+VOCABULARY = 8000  # of a tokenizer trained on the user's own texts
 SHAPES = {  # layers, width
     "tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "medium": (8, 512), "base": (12, 768), "large": (24, 1024),
 }  # fmt: skip
@@ -16,6 +20,7 @@ SHAPES = {  # layers, width
 SIZES: Mapping[str, Mapping[str, Any]] = {
     size: {
         "model_type": "bert",
+        "vocab_size": VOCABULARY,
         "num_hidden_layers": layers,
         "hidden_size": width,
         "num_attention_heads": width // 64,
@@ -23,3 +28,8 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     }
     for size, (layers, width) in SHAPES.items()
 }
+
+
+def processor(config: Mapping[str, Any], corpus: Iterable[str]) -> Processor:
+    """A tokenizer trained on these texts."""
+    return train_processor(corpus, vocabulary=int(config["vocab_size"]))

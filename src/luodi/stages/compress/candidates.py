@@ -30,14 +30,15 @@ from luodi.core.bundle import (
     require_parity,
     seal_bundle,
 )
+from luodi.core.machine import Cpu
 from luodi.core.progress import say
-from luodi.core.types import Batch, Item
+from luodi.core.task import Task
+from luodi.core.types import Batch, Example, Item
 from luodi.errors import LuodiError
 from luodi.messages import tr
 from luodi.stages.compress import vocabulary
 from luodi.stages.compress.config import CompressSettings
-from luodi.stages.compress.gate import check_shapes, of_length
-from luodi.stages.compress.machine import Cpu
+from luodi.stages.compress.gate import check_shapes
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -54,8 +55,8 @@ class Workshop:
     """What steps work with."""
 
     trained: Bundle[Any, Any]
-    seen: Sequence[Any]
-    """Inputs of train and validation. Never of test."""
+    seen: Sequence[Example[Any, Any]]
+    """Of train and validation. Never of test."""
     settings: CompressSettings
     cpu: Cpu
     folder: Path
@@ -190,23 +191,27 @@ def _parity(made: Bundle[Any, Any], trained: Bundle[Any, Any]) -> Parity:
 def _items(source: Bundle[Any, Any], workshop: Workshop, count: int) -> list[Item]:
     """Encoded inputs, the same ones each time."""
     places = np.random.default_rng(0).permutation(len(workshop.seen))[:count]
-    return source.task.encode([workshop.seen[i] for i in places], source.processor)
+    return source.task.encode([workshop.seen[i].input for i in places], source.processor)
 
 
 def _trace(source: Bundle[Any, Any], workshop: Workshop) -> tuple[ExportedProgram, list[str]]:
     from luodi.models.tracing import output_names, trace
 
     if source.identity not in workshop.traced:
-        # Several items of several lengths, other ones for each input: sizes that are equal by chance look like a rule.
         items = _items(source, workshop, 3)
-        names = sorted(items[0])
-        varied = [
-            {name: of_length({name: item[name]}, 3 + i + 4 * names.index(name))[name] for name in names}
-            for i, item in enumerate(items)
-        ]
-        batch = source.task.collate([*varied, *varied])
-        workshop.traced[source.identity] = (trace(source.engine, batch), output_names(source.engine, batch))  # type: ignore[arg-type]
+        batch, other = (source.task.collate(_varied(source.task, items * turns, turns)) for turns in (2, 3))
+        graph = trace(source.engine, batch, other)  # type: ignore[arg-type]
+        workshop.traced[source.identity] = (graph, output_names(source.engine, batch))  # type: ignore[arg-type]
     return workshop.traced[source.identity]
+
+
+def _varied(task: Task[Any, Any], items: Sequence[Item], shift: int) -> list[Item]:
+    """Of several lengths, other ones for each input: sizes that are equal by chance look like a rule."""
+    names = sorted(items[0])
+    return [
+        {name: task.stretched(item, shift + 1 + i % 3 + 4 * names.index(name))[name] for name in names}
+        for i, item in enumerate(items)
+    ]
 
 
 def _correct(source: Bundle[Any, Any], engine: str, workshop: Workshop, draft: Path) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 from luodi.core.bundle import Bundle, open_bundle, seal_bundle
 from luodi.core.config import did_you_mean
 from luodi.core.contract import Contract
+from luodi.core.machine import num_threads, read_cpu
 from luodi.core.measure import Measure, Metric
-from luodi.core.progress import progress, say
+from luodi.core.progress import say
 from luodi.core.report import Report, Verdict, keep_report, read_report
 from luodi.core.scoring import against, deciding_metric, score
 from luodi.core.store import need_disk
@@ -28,11 +29,9 @@ from luodi.stages.compress.candidates import LOSSLESS, STEPS, TORCH, Made, Works
 from luodi.stages.compress.choice import Row, choose, mark
 from luodi.stages.compress.config import CompressSettings
 from luodi.stages.compress.gate import Judged, judge, too_slow
-from luodi.stages.compress.machine import num_threads, read_cpu
 from luodi.stages.compress.measure import Timing, spread_by_length, time_all
 
 BUNDLE, CANDIDATES, DONE = "bundle", "candidates", "compressed.json"
-_CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +41,7 @@ class TestSet(Generic[X, Y]):
     __test__ = False  # not a test, whatever pytest makes of the name
 
     examples: Sequence[Example[X, Y]]
-    baselines: Mapping[str, Sequence[Prediction[str]]]
+    baselines: Mapping[str, Sequence[Prediction[Y]]]
     """Name to what a simple model answered to the same examples."""
 
 
@@ -60,10 +59,10 @@ class Compressed:
 
 
 def compress(
-    parent: Bundle[X, Y], validation: Sequence[Example[X, Y]], corpus: Iterable[X],
+    parent: Bundle[X, Y], validation: Sequence[Example[X, Y]], corpus: Iterable[Example[X, Y]],
     open_test: Callable[[], TestSet[X, Y]], contract: Contract, settings: CompressSettings, folder: Path,
 ) -> Compressed:  # fmt: skip
-    """`corpus`: inputs of train and of validation, which the vocabulary must serve and int8 is calibrated on.
+    """`corpus`: examples of train and of validation, which the vocabulary must serve and int8 is calibrated on.
 
     `folder` may hold what a killed run left. `open_test` is called once, after the choice.
     """
@@ -95,11 +94,11 @@ def measure(
     """Scores, sizes and times of all that were made."""
     task = workshop.trained.task
     inputs = [e.input for e in validation]
-    answers = {"trained": _answers(workshop.trained, inputs, "trained")}
+    answers = {"trained": _answers(workshop.trained, validation, metric, "trained")}
     for name, bundle in made.bundles.items():
         # Proved when it was made, on golden answers and nine shapes: nothing to score anew.
         same = name == "trained" or name in LOSSLESS
-        answers[name] = answers["trained"] if same else _answers(bundle, inputs, name)
+        answers[name] = answers["trained"] if same else _answers(bundle, validation, metric, name)
     judged = {n: judge(task, validation, a, answers["trained"], metric, workshop.settings) for n, a in answers.items()}
     sizes = [item_size(item) for item in task.encode(inputs, workshop.trained.processor)]
     timed = spread_by_length(inputs, sizes, workshop.settings.timed)
@@ -119,9 +118,9 @@ def confirm(
     bundle: Bundle[X, Y], test: TestSet[X, Y], metric: Metric, row: Row
 ) -> dict[str, Measure]:
     """The numbers that the contract is held against."""
-    predictions = _answers(bundle, [e.input for e in test.examples], tr("test set"))
+    predictions = bundle.examine(test.examples, bundle.task.metrics, tr("scoring {name}").format(name=tr("test set")))
     numbers = score(bundle.task, test.examples, predictions, metric)
-    for name, (gap, _) in against(bundle.task, test.examples, predictions, test.baselines, metric).items():
+    for name, (gap, _) in against(test.examples, predictions, test.baselines, metric).items():
         numbers[f"beats_baseline.{name}"] = gap
     return {**numbers, **row.numbers}
 
@@ -151,7 +150,9 @@ def tell(
     return (first, second, *told)
 
 
-def _workshop(parent: Bundle[Any, Any], seen: Sequence[Any], settings: CompressSettings, folder: Path) -> Workshop:
+def _workshop(
+    parent: Bundle[Any, Any], seen: Sequence[Example[Any, Any]], settings: CompressSettings, folder: Path
+) -> Workshop:
     threads, cpu = num_threads(settings.threads), read_cpu()
     bf16 = tr("yes") if cpu.has_bf16 else tr("no")
     say(tr("{threads} threads, {name}, bf16: {bf16}").format(threads=threads, name=cpu.name or "?", bf16=bf16))
@@ -179,16 +180,10 @@ def _check_names(settings: CompressSettings) -> None:
             raise ConfigError(message, code="config.candidate", hint=did_you_mean(name, known))
 
 
-def _answers(bundle: Bundle[X, Y], inputs: Sequence[X], what: str) -> list[Prediction[Y]]:
-    """In chunks, so that progress shows and padding stays small."""
-    items = bundle.task.encode(inputs, bundle.processor)
-    order = sorted(range(len(items)), key=lambda i: item_size(items[i]))
-    found: dict[int, Prediction[Y]] = {}
-    for start in range(0, len(order), _CHUNK):
-        places = order[start : start + _CHUNK]
-        found.update(zip(places, bundle.task.predict([items[i] for i in places], bundle.engine), strict=True))
-        progress(tr("scoring {name}").format(name=what), len(found), len(items))
-    return [found[i] for i in range(len(items))]
+def _answers(
+    bundle: Bundle[X, Y], examples: Sequence[Example[X, Y]], metric: Metric, name: str
+) -> list[Prediction[Y]]:
+    return bundle.examine(examples, [metric], tr("scoring {name}").format(name=name))
 
 
 def _row(name: str, bundle: Bundle[Any, Any], judged: Judged, times: Timing) -> Row:

@@ -39,7 +39,7 @@ def judge(
     trained: Sequence[Prediction[Y]], metric: Metric, settings: CompressSettings,
 ) -> Judged:  # fmt: skip
     """`ours` and `trained` are the answers of the candidate and of the trained model to `examples`."""
-    gap = _gap(task, examples, ours, trained, metric)
+    gap = _gap(examples, ours, trained, metric)
     same = sum(a.value == b.value for a, b in zip(ours, trained, strict=True)) / len(examples)
     score = with_interval(metric, metric.sums([e.target for e in examples], ours))
     refused = (
@@ -65,7 +65,7 @@ def check_shapes(source: Engine, made: Engine, task: Task[Any, Any], items: Sequ
     worst = 0.0
     for count in (1, 3, 8):
         for length in (1, min(17, longest), longest):
-            batch = task.collate([of_length(items[i % len(items)], length) for i in range(count)])
+            batch = task.collate([task.stretched(items[i % len(items)], length) for i in range(count)])
             expected, found = source.run(batch), made.run(batch)
             for name, array in expected.items():
                 scale = max(1.0, float(np.abs(array).max()))
@@ -78,13 +78,9 @@ def check_shapes(source: Engine, made: Engine, task: Task[Any, Any], items: Sequ
 
 
 def _gap(
-    task: Task[X, Y], examples: Sequence[Example[X, Y]], ours: Sequence[Prediction[Y]],
-    trained: Sequence[Prediction[Y]], metric: Metric,
-) -> Measure:  # fmt: skip
-    as_text = [
-        Prediction(value=str(task.output.encode(p.value)), confidence=p.confidence, scores=p.scores) for p in trained
-    ]
-    return against(task, examples, ours, {"trained": as_text}, metric)["trained"][0]
+    examples: Sequence[Example[X, Y]], ours: Sequence[Prediction[Y]], trained: Sequence[Prediction[Y]], metric: Metric
+) -> Measure:
+    return against(examples, ours, {"trained": trained}, metric)["trained"][0]
 
 
 def _not_numbers(answers: Sequence[Prediction[Any]]) -> str:
@@ -120,7 +116,7 @@ def _loses_in_a_slice(
     gaps = {}
     for name, places in slices_of(task, examples).items():
         part = [examples[i] for i in places]
-        gaps[name] = _gap(task, part, [ours[i] for i in places], [trained[i] for i in places], metric)
+        gaps[name] = _gap(part, [ours[i] for i in places], [trained[i] for i in places], metric)
     broken = {name: gap for name, gap in gaps.items() if -gap.value > allowed + _ROUNDING and gap.high < 0}
     if not broken:
         return ""
@@ -131,8 +127,3 @@ def _loses_in_a_slice(
     ).format(
         where=worst, loss=-gap.value, low=-gap.high, high=-gap.low, metric=metric.name, n=gap.n, allowed=allowed
     )
-
-
-def of_length(item: Item, length: int) -> Item:
-    """Repeated or cut to `length` positions."""
-    return {name: np.resize(a, (length, *a.shape[1:])) if a.ndim else a for name, a in item.items()}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from luodi.core.measure import Metric
-from luodi.core.modality import Predictor
 from luodi.core.progress import progress
 from luodi.core.store import write_atomically
-from luodi.core.task import Task
+from luodi.core.task import Baseline, Task
 from luodi.core.types import Dataset, Example, Prediction, X, Y
 from luodi.messages import tr
 
@@ -20,7 +20,7 @@ FILE = "baselines.json"
 SHARES = (0.25, 0.5, 1.0)
 FEWEST_ROWS = 80  # a quarter of fewer rows says nothing about a curve
 
-Answers = Mapping[str, list[Prediction[str]]]
+Answers = Mapping[str, list[Prediction[Any]]]
 
 
 def answer_simply(task: Task[X, Y], dataset: Dataset[X, Y], folder: Path, *, seed: int) -> Mapping[str, Answers]:
@@ -29,22 +29,25 @@ def answer_simply(task: Task[X, Y], dataset: Dataset[X, Y], folder: Path, *, see
         progress(tr("fitting baselines"), 0, 1)
         fitted = task.baselines(dataset.train, seed=seed)
         told = {
-            split: {name: list(map(_plain, model([e.input for e in examples]))) for name, model in fitted.items()}
+            split: {name: [_plain(task, answer) for answer in model(examples)] for name, model in fitted.items()}
             for split, examples in (("validation", dataset.validation), ("test", dataset.test))
         }
         write_atomically(folder / FILE, msgspec.json.encode(told))
         progress(tr("fitting baselines"), 1, 1)
-    return {split: load_baselines(folder, split) for split in ("validation", "test")}
+    return {split: load_baselines(task, folder, split) for split in ("validation", "test")}
 
 
-def load_baselines(folder: Path, split: str) -> Answers:
+def load_baselines(task: Task[X, Y], folder: Path, split: str) -> Answers:
     """What `evaluate` left in its folder: baseline to answers, in the order of the split's examples."""
-    told = msgspec.json.decode((folder / FILE).read_bytes(), type=dict[str, dict[str, list[Prediction[str]]]])
-    return told[split]
+    told = msgspec.json.decode((folder / FILE).read_bytes(), type=dict[str, dict[str, list[Prediction[Any]]]])
+    return {
+        name: [replace(answer, value=task.output.decode(answer.value)) for answer in answers]
+        for name, answers in told[split].items()
+    }
 
 
 def learning_curve(
-    task: Task[X, Y], dataset: Dataset[X, Y], name: str, full: Sequence[Prediction[str]], metric: Metric,
+    task: Task[X, Y], dataset: Dataset[X, Y], name: str, full: Sequence[Prediction[Y]], metric: Metric,
     *, seed: int,
 ) -> tuple[tuple[int, float], ...]:  # fmt: skip
     """(training rows, validation score) of the baseline `name` on a quarter, a half and all of the rows.
@@ -58,21 +61,18 @@ def learning_curve(
     for step in (round(1 / share) for share in SHARES):
         part = dataset.train[::step]
         answers = list(full) if step == 1 else _answers(task, part, dataset.validation, name, seed)
-        points.append((len(part), _value(task, dataset.validation, answers, metric)))
+        points.append((len(part), metric.value([e.target for e in dataset.validation], answers)))
     return tuple(points)
 
 
 def _answers(
     task: Task[X, Y], train: Sequence[Example[X, Y]], asked: Sequence[Example[X, Y]], name: str, seed: int
-) -> list[Prediction[str]]:
-    model: Predictor[X] = task.baselines(train, seed=seed)[name]
-    return model([e.input for e in asked])
+) -> list[Prediction[Y]]:
+    model: Baseline[X, Y] = task.baselines(train, seed=seed)[name]
+    return model(asked)
 
 
-def _value(task: Task[X, Y], examples: Sequence[Example[X, Y]], answers: Sequence[Any], metric: Metric) -> float:
-    return metric.value([str(task.output.encode(e.target)) for e in examples], answers)
-
-
-def _plain(answer: Prediction[str]) -> Prediction[str]:
-    """Without the scores: at 150 classes they would be most of the file, and nobody asks for them."""
-    return Prediction(value=answer.value, confidence=answer.confidence)
+def _plain(task: Task[X, Y], answer: Prediction[Y]) -> Prediction[Any]:
+    """As it goes over the wire, without the scores: at 150 classes they would be most of the file, and nobody asks for
+    them."""
+    return replace(answer, value=task.output.encode(answer.value), scores={})

@@ -10,21 +10,17 @@ from typing import Any
 from luodi.core.bundle import Bundle
 from luodi.core.contract import Contract, Judgement, verdict_of
 from luodi.core.measure import Measure, Metric, with_interval
-from luodi.core.progress import progress
 from luodi.core.report import Verdict
 from luodi.core.scoring import against, deciding_metric, score
 from luodi.core.task import Task
 from luodi.core.types import Dataset, Example, Prediction, X, Y
 from luodi.errors import DataError
 from luodi.messages import tr
-from luodi.modalities.label import Label
 from luodi.stages.evaluate import advice, tables
 from luodi.stages.evaluate.baselines import Answers, answer_simply, learning_curve
 from luodi.stages.evaluate.config import EvaluateSettings
 from luodi.stages.evaluate.findings import Beaten, find, say_limits
 from luodi.stages.evaluate.mistakes import ERRORS, PREDICTIONS, mistakes_of, write_mistakes, write_predictions
-
-CHUNK = 1024  # inputs between two movements of the progress bar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,9 +53,9 @@ def evaluate(
     if not test:
         raise DataError(tr("The test set is empty: there is nothing to evaluate on."), code="data.empty_test")
     metric = deciding_metric(task, [limit.name for limit in contract.quality])
-    answers = predict(bundle, test)
+    answers = bundle.examine(test, task.metrics, tr("answering the test set"))
     simple = answer_simply(task, dataset, folder, seed=seed)
-    beaten = hold_against(task, test, answers, simple["test"], metric)
+    beaten = hold_against(test, answers, simple["test"], metric)
     numbers = {**score(task, test, answers, metric), **_baseline_numbers(beaten)}
     judgements = contract.judge("evaluate", numbers)
     mistakes = mistakes_of(task, test, answers, metric)
@@ -76,23 +72,12 @@ def evaluate(
     return Scorecard(judgements=judgements, numbers=numbers, findings=tuple(findings), details=details)
 
 
-def predict(bundle: Bundle[X, Y], examples: Sequence[Example[X, Y]]) -> list[Prediction[Y]]:
-    """With a bar: on two cores a test set takes a minute."""
-    answers: list[Prediction[Y]] = []
-    for start in range(0, len(examples), CHUNK):
-        progress(tr("answering the test set"), start, len(examples))
-        answers += bundle.predict([e.input for e in examples[start : start + CHUNK]])
-    progress(tr("answering the test set"), len(examples), len(examples))
-    return answers
-
-
 def hold_against(
-    task: Task[X, Y], examples: Sequence[Example[X, Y]], answers: Sequence[Prediction[Y]], simple: Answers,
-    metric: Metric,
-) -> list[Beaten]:  # fmt: skip
+    examples: Sequence[Example[X, Y]], answers: Sequence[Prediction[Y]], simple: Answers, metric: Metric
+) -> list[Beaten]:
     """Each baseline with its own score, our distance from it and the paired p; the strongest first."""
-    targets = [str(task.output.encode(e.target)) for e in examples]
-    gaps = against(task, examples, answers, simple, metric)
+    targets = [e.target for e in examples]
+    gaps = against(examples, answers, simple, metric)
     found = [
         Beaten(name=name, score=with_interval(metric, metric.sums(targets, theirs)), gap=gaps[name][0], p=gaps[name][1])
         for name, theirs in simple.items()
@@ -115,7 +100,7 @@ def _tables(
     task: Task[X, Y], examples: Sequence[Example[X, Y]], answers: Sequence[Prediction[Y]]
 ) -> dict[str, Any]:
     """Confusion, classes and calibration, where an answer is one label out of a closed set."""
-    if not isinstance(task.output, Label):
+    if not task.output.is_choice:
         return {}
     targets, given = [str(e.target) for e in examples], [str(a.value) for a in answers]
     labels = sorted({*task.schema.labels, *targets, *given})

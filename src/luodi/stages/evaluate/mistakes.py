@@ -54,7 +54,7 @@ def write_predictions(
 
 def _row(task: Task[X, Y], example: Example[X, Y], answer: Prediction[Y]) -> dict[str, Any]:
     return {
-        "id": example.id, "input": task.input.encode(example.input), "target": task.output.encode(example.target),
+        "id": example.id, "input": task.input.caption(example.input), "target": task.output.encode(example.target),
         "answer": task.output.encode(answer.value), "confidence": answer.confidence,
     }  # fmt: skip
 

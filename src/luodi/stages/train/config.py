@@ -8,10 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSettings:
-    epochs: int = 3
-    """Passes over the training rows at most; a budget may allow fewer."""
-    learning_rate: float = 1e-4
-    """Peak rate of AdamW, reached after the warm-up and then falling to 0."""
+    epochs: int | None = None
+    """Passes over the training rows at most; a budget may allow fewer. Not said: 3 from pretrained weights, 40 from
+    random ones."""
+    learning_rate: float | None = None
+    """Peak rate of AdamW, reached after the warm-up and then falling to 0. Not said: 1e-4 from pretrained weights, 1e-3
+    from random ones."""
     warmup: float = 0.06
     """Share of all steps in which the rate rises."""
     head_factor: float = 10.0
@@ -22,20 +24,24 @@ class TrainSettings:
     weight_decay: float = 0.01
     tokens_per_batch: int = 1024
     """Padded tokens of a batch. On a CPU small batches stay in its cache: 1,024 is faster than 16,384."""
-    max_length: int = 128
-    """Tokens of the longest input; of longer ones the beginning and the end are read."""
+    max_length: int | None = None
+    """Positions (tokens) of the longest input; longer ones are cut as their task sees fit. Not said: the task's own
+    length, 128 for the classification of texts."""
     frozen_layers: int | None = None
     """Lower layers that keep their pretrained weights, the table of tokens with them. Not said: half of a
     pretrained encoder on a CPU, none elsewhere."""
     wide: bool = True
     """Put a linear model of character n-grams beside the network where the validation rows gain by it."""
+    augment: bool = True
+    """Show inputs a little changed each time, where the task knows how: pictures shifted and flipped."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the processor multiplies it in hardware."""
     device: str = "auto"
     evaluations: int = 2
     """How often in an epoch the validation score is taken, and the best weights kept."""
-    patience: int = 4
-    """Stop after so many evaluations without a better score."""
+    patience: int | None = None
+    """Stop after so many evaluations without a better score. Not said: 4 from pretrained weights, 20 from
+    random ones."""
 
 
 SETTINGS = TrainSettings

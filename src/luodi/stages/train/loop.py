@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from luodi.core.progress import say
-from luodi.core.task import Task, item_size
+from luodi.core.task import LABELS, Task, item_size
 from luodi.core.types import Example, Item
 from luodi.errors import DataError, ResourceError
 from luodi.messages import tr
@@ -69,7 +70,7 @@ def training_steps(
         rate = rate_at(plan, number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        loss = _backward(model, task, material, plan, places)
+        loss = _backward(model, task, plan, _items(task, material, plan, number, places))
         if not loss == loss or loss in (float("inf"), float("-inf")):
             raise _not_a_number(number, [material.examples[p].id for p in places])
         torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], CLIP)
@@ -79,16 +80,27 @@ def training_steps(
         yield Step(number=number, loss=loss, rate=rate, tokens=tokens, seconds=time.perf_counter() - began)
 
 
+def _items(
+    task: Task[Any, Any], material: Material, plan: Plan, number: int, places: Sequence[int]
+) -> Sequence[Item]:
+    """Of one step, changed a little where that is wanted: by seed and step alone, so that a resume sees the same."""
+    items = [material.items[p] for p in places]
+    if not plan.augment:
+        return items
+    rng = np.random.default_rng([plan.seed, number])
+    return [task.augment(item, rng) for item in items]
+
+
 def _backward(
-    model: torch.nn.Module, task: Task[Any, Any], material: Material, plan: Plan, places: Sequence[int]
+    model: torch.nn.Module, task: Task[Any, Any], plan: Plan, items: Sequence[Item]
 ) -> float:
     """Mean loss with its gradient. Where memory does not suffice the batch is halved, and that is said."""
-    size = len(places)
+    size = len(items)
     while True:
-        parts = [places[start : start + size] for start in range(0, len(places), size)]
+        parts = [items[start : start + size] for start in range(0, len(items), size)]
         try:
             return sum(
-                _backward_part(model, task, material, plan, part, share=len(part) / len(places)) for part in parts
+                _backward_part(model, task, plan, part, share=len(part) / len(items)) for part in parts
             )
         except torch.OutOfMemoryError as error:
             if size == 1:
@@ -100,11 +112,9 @@ def _backward(
 
 
 def _backward_part(
-    model: torch.nn.Module, task: Task[Any, Any], material: Material, plan: Plan,
-    places: Sequence[int], *, share: float,
-) -> float:  # fmt: skip
-    targets = [material.examples[p].target for p in places]
-    batch = to_torch(task.collate([material.items[p] for p in places], targets), plan.device)
+    model: torch.nn.Module, task: Task[Any, Any], plan: Plan, items: Sequence[Item], *, share: float
+) -> float:
+    batch = to_torch(task.collate(items), plan.device)
     with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bfloat16"):
         outputs = forward(model, batch)
         loss = task.loss(outputs, batch) * share
@@ -114,7 +124,7 @@ def _backward_part(
 
 def forward(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
     """The network sees all but the answers."""
-    outputs: Mapping[str, torch.Tensor] = model(**{k: v for k, v in batch.items() if k != "labels"})
+    outputs: Mapping[str, torch.Tensor] = model(**{k: v for k, v in batch.items() if k != LABELS})
     return outputs
 
 

@@ -31,6 +31,8 @@ class Plan:
     warmup_steps: int
     seconds_per_step: float
     """As measured before step 1; 0 where no budget asked for it."""
+    patience: int
+    augment: bool
     parameters: int
     trainable: int
 

@@ -6,6 +6,8 @@ import os
 
 import torch
 
+from luodi.core.machine import num_threads, read_cpu
+
 
 def choose_device(wanted: str) -> str:
     if wanted != "auto":
@@ -21,15 +23,12 @@ def choose_precision(wanted: str, device: str) -> str:
         return wanted
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    if device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        return "bfloat16"
-    return "float32"
+    return "bfloat16" if device == "cpu" and read_cpu().has_bf16 else "float32"
 
 
 def set_threads() -> int:
     """One thread for each core that this process may use; OMP_NUM_THREADS where the user has set it."""
     wanted = os.environ.get("OMP_NUM_THREADS")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = int(wanted) if wanted else cores
+    threads = num_threads(int(wanted) if wanted else None)
     torch.set_num_threads(threads)
     return threads

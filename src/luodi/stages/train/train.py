@@ -19,7 +19,7 @@ from luodi.core.progress import progress, say
 from luodi.core.scoring import deciding_metric
 from luodi.core.store import need_disk, write_atomically
 from luodi.core.task import Base, Processor, Schema, Task, item_size
-from luodi.core.types import Example, X, Y
+from luodi.core.types import Example, Item, X, Y
 from luodi.messages import tr
 from luodi.models.engine import TorchEngine, save_network
 from luodi.models.frozen import Split, forget_activations, keep_activations, num_layers, split_encoder
@@ -106,7 +106,8 @@ def train(
 def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     """The whole network with what its task puts beside it, and its score on the validation rows."""
     rows, held_back = setup.train.examples, setup.validation.examples
-    answers = setup.task.predict(setup.validation.items, TorchEngine(setup.model, setup.device))
+    engine = TorchEngine(setup.model, setup.device)
+    answers = setup.task.examine(setup.validation.items, engine, [setup.metric])
     if setup.split:
         setup.model.encoder = setup.split.whole
         forget_activations(setup.folder / ACTIVATIONS)
@@ -114,9 +115,13 @@ def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     if setup.settings.wide:
         learned, model = setup.task.complete(model, rows, held_back, answers)
     if model is not setup.model:
-        items = learned.encode([e.input for e in held_back], setup.processor)
-        answers = learned.predict(items, TorchEngine(model))
+        items = _encoded(learned, held_back, setup.processor)
+        answers = learned.examine(items, TorchEngine(model), [setup.metric])
     return learned, model, with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
+
+
+def _encoded(task: Task[X, Y], examples: Sequence[Example[X, Y]], processor: Processor) -> list[Item]:
+    return task.encode([e.input for e in examples], processor, [e.target for e in examples])
 
 
 def _set_up(
@@ -124,10 +129,10 @@ def _set_up(
     settings: TrainSettings, folder: Path,
 ) -> tuple[Setup, Base]:  # fmt: skip
     began = time.perf_counter()
-    schema = task.learn(rows, Schema(max_length=settings.max_length))
+    schema = task.learn(rows, Schema(max_length=settings.max_length or task.default_length))
     learned = type(task)(schema)
-    source = resolve(brief.model)
-    processor = source.processor(learned.corpus([e.input for e in rows]))
+    source = resolve(brief.model, task.default_model)
+    processor = source.processor(learned.corpus(rows))
     base = source.fitted(processor)
     set_threads()
     device = choose_device(settings.device)
@@ -135,10 +140,11 @@ def _set_up(
     model = learned.build(base).to(device)
     set_dropout(model, settings.dropout)
     say(tr("Model: {name}, {millions:.1f} million parameters.").format(name=base.name, millions=_count(model) / 1e6))
-    items = learned.encode([e.input for e in (*rows, *held_back)], processor)
+    items = _encoded(learned, (*rows, *held_back), processor)
     parameters = _count(model)
     need_disk(folder, 24 * parameters + 2 * int(base.config.get("hidden_size", 0)) * sum(map(item_size, items)))
-    split = split_encoder(model.encoder, _frozen_layers(settings, base, model, device))  # type: ignore[arg-type]
+    encoder: torch.nn.Module | None = getattr(model, "encoder", None)
+    split = split_encoder(encoder, _frozen_layers(settings, base, encoder, device))
     if split:
         items = keep_activations(split, items, learned.collate, folder / ACTIVATIONS, device)
         model.encoder = split.upper.to(device)
@@ -152,11 +158,10 @@ def _set_up(
     return setup, base
 
 
-def _frozen_layers(settings: TrainSettings, base: Base, model: torch.nn.Module, device: str) -> int:
+def _frozen_layers(settings: TrainSettings, base: Base, encoder: torch.nn.Module | None, device: str) -> int:
     """On a CPU half of a pretrained encoder, so that an epoch costs half; random layers have to learn."""
     if settings.frozen_layers is not None:
         return settings.frozen_layers
-    encoder: torch.nn.Module = model.encoder  # type: ignore[assignment]
     return num_layers(encoder) // 2 if base.is_pretrained and device == "cpu" else 0
 
 
@@ -170,13 +175,16 @@ def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
     settings, device = setup.settings, setup.device
     sizes = [item_size(i) for i in setup.train.items]
     per_epoch = len(epoch_batches(sizes, tokens=settings.tokens_per_batch, seed=brief.seed, epoch=0))
-    wanted = per_epoch * settings.epochs
+    epochs = settings.epochs or (3 if base.is_pretrained else 40)
+    wanted = per_epoch * epochs
     draft = Plan(
-        steps=wanted, epochs=settings.epochs, steps_per_epoch=per_epoch, evaluate_every=per_epoch, seed=brief.seed,
+        steps=wanted, epochs=epochs, steps_per_epoch=per_epoch, evaluate_every=per_epoch, seed=brief.seed,
         tokens_per_batch=settings.tokens_per_batch, device=device, threads=torch.get_num_threads(), warmup_steps=1,
-        precision=choose_precision(settings.precision, device), learning_rate=settings.learning_rate,
+        precision=choose_precision(settings.precision, device),
+        learning_rate=settings.learning_rate or (1e-4 if base.is_pretrained else 1e-3),
         head_factor=settings.head_factor if base.is_pretrained else 1.0, weight_decay=settings.weight_decay,
-        seconds_per_step=0.0, parameters=setup.parameters,
+        seconds_per_step=0.0, parameters=setup.parameters, augment=settings.augment,
+        patience=settings.patience or (4 if base.is_pretrained else 20),
         trainable=sum(p.numel() for p in setup.model.parameters() if p.requires_grad),
     )  # fmt: skip
     speed = _probe(setup, draft) if brief.budget_seconds else 0.0
@@ -189,7 +197,7 @@ def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         evaluate_every=-(-min(per_epoch, steps) // settings.evaluations),  # rounded up: the last falls on the end
         warmup_steps=max(1, int(steps * settings.warmup)),
     )  # fmt: skip
-    if plan.epochs < min(1, settings.epochs):
+    if plan.epochs < min(1, epochs):
         sentence = tr(
             "The budget of {budget} suffices for {epochs:.2f} epochs only; {seconds:.0f} s of it are already gone."
         )
@@ -252,7 +260,7 @@ def _recorded(setup: Setup, plan: Plan, steps: Iterator[Step], records: Records)
             records = _scored(setup, records)
         if step.number == plan.steps:
             records = replace(records, stopped="planned")
-        elif _is_stale(setup, records):
+        elif _is_stale(plan, records):
             records = replace(records, stopped="stale")
         yield records
 
@@ -279,7 +287,7 @@ def _scored(setup: Setup, records: Records) -> Records:
     """With a validation score; the weights are kept where it is the best so far."""
     began = time.perf_counter()
     engine = TorchEngine(setup.model, device=next(setup.model.parameters()).device.type)
-    answers = setup.task.predict(setup.validation.items, engine)
+    answers = setup.task.examine(setup.validation.items, engine, [setup.metric])
     sums = setup.metric.sums([e.target for e in setup.validation.examples], answers)
     number = with_interval(setup.metric, sums)
     value = number.value if setup.metric.higher_is_better else -number.value
@@ -294,9 +302,9 @@ def _scored(setup: Setup, records: Records) -> Records:
     return records
 
 
-def _is_stale(setup: Setup, records: Records) -> bool:
+def _is_stale(plan: Plan, records: Records) -> bool:
     after_best = sum(point.step > records.best_step for point in records.scores)
-    return after_best >= setup.settings.patience
+    return after_best >= plan.patience
 
 
 def _note(records: Records, step: Step, metric: str) -> str:

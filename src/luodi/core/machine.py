@@ -1,4 +1,4 @@
-"""What the processor of this machine can do, as far as candidates depend on it."""
+"""What the processor of this machine can do, as far as training and compression depend on it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Cpu:
 
     @property
     def has_bf16(self) -> bool:
+        """In hardware: emulated, it is several times slower than float32."""
         return bool(self.flags & {"avx512_bf16", "amx_bf16"})
 
     @property
