@@ -4,7 +4,8 @@
     python scripts/messages.py merge FILE.po ...    take translations over; sentences that nobody says any more go
     python scripts/messages.py compile              luodi.po -> luodi.mo, which is what runs
 
-Needs babel (the extra `test`). The sentences are read off the source: every `tr("...")`.
+Needs babel (the extra `test`). The sentences are read off the source: every `tr("...")`, and those below the fields
+of settings, which the documentation shows in both languages.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 import argparse
 import ast
 import io
+import itertools
 import re
 import string
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,10 +39,32 @@ HEADER = """# Chinese sentences of Luodi. Written by scripts/messages.py: edit t
 def sentences() -> dict[str, str]:
     """Sentence to the first place that says it."""
     found: dict[str, str] = {}
-    for path, line, sentence in calls():
+    for path, line, sentence in (*calls(), *settings()):
         if sentence is not None:
             found.setdefault(sentence, f"{path.relative_to(ROOT).as_posix()}:{line}")
     return found
+
+
+def settings() -> Iterator[tuple[Path, int, str]]:
+    """(file, line, sentence) of what stands below each field of luodi.yaml's types."""
+    for path in (SOURCE / "core" / "config.py", *sorted(SOURCE.glob("stages/*/config.py"))):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                for _, sentence in sentences_below(node.body):
+                    yield path, node.lineno, sentence
+
+
+def class_body(source: str) -> list[ast.stmt]:
+    found = ast.parse(textwrap.dedent(source)).body[0]
+    assert isinstance(found, ast.ClassDef)
+    return found.body
+
+
+def sentences_below(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
+    """(field, the sentence below it) of a class: they are no part of the running program."""
+    for node, below in itertools.pairwise(body):
+        if isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            yield ast.unparse(node.target), " ".join(str(below.value.value).split())
 
 
 def calls() -> Iterator[tuple[Path, int, str | None]]:

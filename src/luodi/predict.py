@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from luodi.core.bundle import Bundle
-from luodi.core.config import did_you_mean
+from luodi.core.config import did_you_mean, expand_columns
 from luodi.core.measure import Measure
 from luodi.core.progress import progress
 from luodi.core.report import Report, Verdict
@@ -21,8 +21,8 @@ from luodi.core.store import write_atomically
 from luodi.core.types import Prediction
 from luodi.errors import DataError, InputError, UsageError
 from luodi.messages import tr
-from luodi.stages.prepare.readers import RawRow, Table, decode_file, read_table
-from luodi.stages.prepare.sources import TABLES, TEXTS, Source
+from luodi.stages.prepare.readers import RawRow, Table, decode_file, read_pictures_below, read_table
+from luodi.stages.prepare.sources import PICTURES, TABLES, TEXTS, Source, kind_of, near_files, stem_of
 
 ADDED = ("answer", "confidence", "reason")
 UNREAD = "unread"
@@ -44,34 +44,52 @@ class Answered:
 
 
 def predict_file(bundle: Bundle[Any, Any], file: Path, out: Path, column: str | None = None) -> Report:
-    """Writes `out` (csv, tsv, txt, json, jsonl by its ending). Raises InputError where the file or column is none."""
+    """`file` may be a folder of pictures. Writes `out` (csv, tsv, txt, json, jsonl by its ending). Raises InputError
+    where the file or column is none."""
     began = time.perf_counter()
     _require_kinds(file, out)
-    table = read_table(Source(path=file, name=file.name))
+    table = _read(bundle, file)
     columns = _input_columns(bundle, table, file, column)
     wires = [_wire(row, columns) for row in table.rows]
-    answers = predict_wires(bundle, wires)
+    answers = predict_wires(bundle, wires, file if file.is_dir() else file.parent)
     answers = [a if not row.fault else Answered(reason=row.fault) for a, row in zip(answers, table.rows, strict=True)]
     write_atomically(out, _written(out.suffix.lower(), *_answered_table(table, answers, file)))
     answered = sum(not a.reason for a in answers)
     return Report(
         verb="predict", verdict=Verdict.DONE, seconds=time.perf_counter() - began,
         numbers={"rows": Measure.exact(len(answers)), "answered": Measure.exact(answered)},
-        findings=(*table.notes, *_findings(answers, out)), details={"out": str(out), "columns": list(columns)},
+        findings=(*table.notes, *_findings(answers, out, bundle.task.output.is_choice)),
+        details={"out": str(out), "columns": list(columns)},
     )  # fmt: skip
 
 
-def predict_wires(bundle: Bundle[Any, Any], wires: Sequence[Any]) -> list[Answered]:
-    """An answer for each input as files and requests carry it, in order; None has none."""
+def _read(bundle: Bundle[Any, Any], file: Path) -> Table:
+    """A table, a file of texts, a picture, or a folder of pictures where the model reads pictures."""
+    names_pictures = file.is_dir() or kind_of(file) in PICTURES
+    if names_pictures and not bundle.task.input.suffixes:
+        message = tr("{file} is a folder or a picture, and the model reads {kind}.")
+        message = message.format(file=file, kind=type(bundle.task.input).__name__.lower())
+        raise InputError(message, code="data.folder", hint=tr("Name a table or a file of texts."))
+    return read_pictures_below(file) if file.is_dir() else read_table(Source(path=file, name=file.name))
+
+
+def answers_path(file: Path) -> Path:
+    """Where answers go where no place is named: beside the file, as a kind that is written and not packed."""
+    kind = kind_of(file)
+    return file.with_name(f"{stem_of(file)}.answers{kind if kind in (*_DELIMITERS, *_JSON) else '.csv'}")
+
+
+def predict_wires(bundle: Bundle[Any, Any], wires: Sequence[Any], folder: Path) -> list[Answered]:
+    """An answer for each input as tables carry it, in order; None has none. They may name files in `folder`."""
     answers: list[Answered] = []
     for start in range(0, len(wires), CHUNK):
         progress(tr("Answering"), start, len(wires))
-        answers += _chunk(bundle, wires[start : start + CHUNK])
+        answers += _chunk(bundle, wires[start : start + CHUNK], folder)
     progress(tr("Answering"), len(wires), len(wires))
     return answers
 
 
-def _chunk(bundle: Bundle[Any, Any], wires: Sequence[Any]) -> list[Answered]:
+def _chunk(bundle: Bundle[Any, Any], wires: Sequence[Any], folder: Path) -> list[Answered]:
     """All that can be read together; where that fails, each alone, so that one row fails alone."""
     answers = [Answered()] * len(wires)
     values = {}
@@ -80,7 +98,7 @@ def _chunk(bundle: Bundle[Any, Any], wires: Sequence[Any]) -> list[Answered]:
             answers[place] = Answered(reason=tr("It is empty."))
             continue
         try:
-            values[place] = bundle.task.input.decode(wire)
+            values[place] = bundle.task.input.load(wire, folder)
         except DataError as error:
             answers[place] = Answered(reason=error.message)
     try:
@@ -106,11 +124,12 @@ def _told(bundle: Bundle[Any, Any], prediction: Prediction[Any]) -> Answered:
 
 
 def _require_kinds(file: Path, out: Path) -> None:
-    if not file.is_file():
-        raise InputError(tr("There is no file {path}.").format(path=file), code="data.missing")
-    if file.suffix.lower() not in (*TABLES, *TEXTS):
+    if not file.exists():
+        message = tr("There is no file {path}.").format(path=file)
+        raise InputError(message, code="data.missing", hint=near_files(file))
+    if file.is_file() and kind_of(file) not in (*TABLES, *TEXTS, *PICTURES):
         message = tr("{file} is of a kind that is not read.").format(file=file)
-        hint = tr("Known: {names}.").format(names=", ".join((*TABLES, *TEXTS)))
+        hint = tr("Known: {names}.").format(names=", ".join((*TABLES, *TEXTS, *PICTURES)))
         raise DataError(message, code="data.format", hint=hint)
     if out.suffix.lower() not in (*_DELIMITERS, *_JSON):
         message = tr("{file} is of a kind that is not written.").format(file=out)
@@ -132,6 +151,7 @@ def _input_columns(bundle: Bundle[Any, Any], table: Table, file: Path, column: s
         wanted = (trained,) if isinstance(trained, str) else tuple(trained)
         if len(table.columns) == 1 and len(wanted) < 2:
             return table.columns
+    wanted = expand_columns(wanted, table.columns)
     missing = [name for name in wanted if name not in table.columns]
     if wanted and not missing:
         return wanted
@@ -198,13 +218,13 @@ def _cell(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _findings(answers: Sequence[Answered], out: Path) -> Iterator[str]:
+def _findings(answers: Sequence[Answered], out: Path, is_choice: bool) -> Iterator[str]:
     answered = [a for a in answers if not a.reason]
     yield tr("{answered} of {rows} rows have an answer, in {file}.").format(
         answered=len(answered), rows=len(answers), file=out
     )
     counts = Counter(a.value for a in answered if isinstance(a.value, str))
-    if 0 < len(counts) <= _MOST_SHOWN:
+    if is_choice and 0 < len(counts) <= _MOST_SHOWN:
         yield ", ".join(f"{value} {count}" for value, count in counts.most_common())
     for reason, count in Counter(a.reason for a in answers if a.reason).most_common(3):
         yield tr("{count} rows without an answer: {reason}").format(count=count, reason=reason)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from luodi.core.config import FILE, Brief, did_you_mean
+from luodi.core.config import FILE, Brief, expand_columns
 from luodi.core.measure import Metric
 from luodi.core.progress import say
 from luodi.core.scoring import deciding_metric
@@ -28,9 +28,9 @@ from luodi.errors import DataError, InputError
 from luodi.messages import tr
 from luodi.stages.prepare.clean import Record, answer
 from luodi.stages.prepare.config import PrepareSettings
-from luodi.stages.prepare.prepare import Prepared, build, read_all
-from luodi.stages.prepare.readers import read_table
-from luodi.stages.prepare.sources import PACKAGE, find_sources, relative_data
+from luodi.stages.prepare.prepare import Prepared, build, no_column, no_rows, read_all
+from luodi.stages.prepare.readers import Table, read_table
+from luodi.stages.prepare.sources import PACKAGE, find_sources, relative_data, stem_of
 
 SAMPLE = 4000
 MARGIN = 0.01
@@ -40,7 +40,7 @@ SLICE_ALLOWANCE = 0.10
 """A slice of 30 rows has an interval of about +-0.11 at 0.9; a tighter bar would refuse good models by chance."""
 LOPSIDED = 0.7
 """Share of the commonest answer above which accuracy flatters whoever always gives it."""
-P95_MS, SIZE_MB = 50, 150
+SIZE_MB = 150
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,13 +66,15 @@ class Proposal:
 def propose(file: Path, input: str | None = None, target: str | None = None, *, seed: int = 0) -> Proposal:
     """Raises DataError where the file cannot be read, or no task can be made out in it."""
     data = str(file)
-    table = _columns_of(data)
-    for name in filter(None, (input, target)):
+    tables = [read_table(source) for source in find_sources(data, Path())]
+    table = _columns_of(tables)
+    for name in filter(None, (*expand_columns([input] if input else [], list(table)), target)):
         if name not in table:
-            message = tr("{file} has no column {column!r}.").format(file=file.name, column=name)
-            raise DataError(message, code="data.column", hint=did_you_mean(name, table))
+            raise no_column(name, list(table), file.name)
     name, found = _recognise(table, input, target)
-    _require_header(file, table, found.target)
+    if all(t.has_header for t in tables):  # a label called 1 may well have an answer called 1
+        _require_header(file, table, found.target)
+    found = replace(found, input=_shortened(found.input, list(table)))
     brief = Brief(task=name, data=data, input=list(found.input), target=found.target, seed=seed)
     prepared, repaired = _prepare_sample(load_task(name), brief)
     limits, notes = _limits(load_task(name), prepared, seed)
@@ -80,6 +82,11 @@ def propose(file: Path, input: str | None = None, target: str | None = None, *, 
         data=data, task=name, input=found.input, target=found.target, limits=limits,
         notes=(found.reason, *repaired, *prepared.refusals, *notes),
     )  # fmt: skip
+
+
+def project_path(source: Path) -> Path:
+    """Where a project goes that was given no place: here, by the name of its file; not into a folder of data."""
+    return Path(f"{source.resolve().name}-project" if source.is_dir() else stem_of(source))
 
 
 def write_project(proposal: Proposal, out: Path) -> Path:
@@ -99,13 +106,16 @@ def page(proposal: Proposal, out: Path) -> str:
     if not data.startswith(PACKAGE):
         data = relative_data(Path(data), out)
     inputs = proposal.input[0] if len(proposal.input) == 1 else list(proposal.input)
-    goal = tr("Tell {target} from {input}").format(target=proposal.target, input=", ".join(proposal.input))
+    named = ", ".join(proposal.input)
+    goal = tr("Tell {target} from {input}").format(target=proposal.target, input=named)
+    if not proposal.target:
+        goal = tr("Go on writing what {input} begins with").format(input=named)
     lines = [
         *_comment(tr("Written by luodi new. Change what you like, then: luodi run"), 0), "",
         *_comment(tr("What the model is for. It stands at the top of the report."), 0), f"goal: {_scalar(goal)}",
         f"task: {proposal.task}", f"data: {_scalar(data)}", "",
-        *_comment(tr("The column that the model reads, and the one that holds the right answer."), 0),
-        f"input: {_scalar(inputs)}", f"target: {_scalar(proposal.target)}", "",
+        *_comment(_what_columns(proposal), 0), f"input: {_scalar(inputs)}",
+        *([f"target: {_scalar(proposal.target)}"] if proposal.target else []), "",
         *_comment(tr("The model to start from, and the most time that training may take."), 0),
         "model: auto", "budget: 10 min", "",
         *_comment(tr("The contract. A model that breaks one of these limits is refused."), 0), "accept:",
@@ -116,34 +126,47 @@ def page(proposal: Proposal, out: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _columns_of(data: str) -> dict[str, list[Any]]:
+def _what_columns(proposal: Proposal) -> str:
+    if proposal.target:
+        return tr("The column that the model reads, and the one that holds the right answer.")
+    return tr("The column that the model learns to write. No other one holds an answer.")
+
+
+def _columns_of(tables: Sequence[Table]) -> dict[str, list[Any]]:
     """Every column's values over at most 5,000 rows spread evenly: files are often sorted by label."""
-    tables = [read_table(source) for source in find_sources(data, Path())]
     rows = [raw.cells for table in tables for raw in table.rows if not raw.fault]
+    if not rows:
+        raise no_rows(sum(len(table.rows) for table in tables), tables[0].rows[0].fault)
     rows = rows[:: max(1, len(rows) // 5000)]
     names = dict.fromkeys(name for table in tables for name in table.columns)
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _shortened(names: tuple[str, ...], known: Sequence[str]) -> tuple[str, ...]:
+    """Many columns that stand side by side as one range: nobody reads a list of 784 names."""
+    short = f"{names[0]}:{names[-1]}"
+    return (short,) if len(names) > 3 and expand_columns([short], known) == names else names
 
 
 def _recognise(
     table: Mapping[str, Sequence[Any]], input: str | None, target: str | None
 ) -> tuple[str, Recognition]:
     """The surest task, among the columns that the user left open."""
-    inputs = [input] if input else list(table)
+    wanted = expand_columns([input] if input else [], list(table))
+    inputs = [wanted] if wanted else [(name,) for name in table]
     targets = [target] if target else list(table)
-    views: list[Mapping[str, Sequence[Any]]] = [table]
-    if input or target:
-        pairs = [(i, t) for i, t in product(inputs, targets) if i != t]
-        views = [{i: table[i], t: table[t]} for i, t in pairs]
-    found = [(name, told) for name in task_names() for view in views if (told := _ask(name, view))]
-    fitting = [
-        (name, told) for name, told in found
-        if (not input or told.input == (input,)) and (not target or told.target == target)
-    ]  # fmt: skip
-    if fitting:
-        return max(fitting, key=lambda pair: pair[1].confidence)
+    pairs = [(i, t) for i, t in product(inputs, targets) if t not in i] if input or target else []
+    views = [{name: table[name] for name in (*i, t)} for i, t in pairs]
+    for asked in ([table], views):  # the whole table first: a picture lies in many columns
+        found = [(name, told) for name in task_names() for view in asked if (told := _ask(name, view))]
+        fitting = [
+            (name, told) for name, told in found
+            if (not input or told.input == wanted) and (not target or told.target == target)
+        ]  # fmt: skip
+        if fitting:
+            return max(fitting, key=lambda pair: pair[1].confidence)
     if input and target:
-        return _as_told(table, input, target)
+        return _as_told(table, wanted, target)
     message = tr("No task can be made out in the columns {names}.").format(names=", ".join(table))
     raise DataError(message, code="new.task", hint=tr("Name them with --input and --target."))
 
@@ -152,16 +175,19 @@ def _ask(name: str, view: Mapping[str, Sequence[Any]]) -> Recognition | None:
     return type(load_task(name)).recognise(view)
 
 
-def _as_told(table: Mapping[str, Sequence[Any]], input: str, target: str) -> tuple[str, Recognition]:
+def _as_told(
+    table: Mapping[str, Sequence[Any]], inputs: tuple[str, ...], target: str
+) -> tuple[str, Recognition]:
     """The first task that can read most rows of columns in which nobody would have looked for it."""
-    columns = Columns(input=(input,), target=target)
-    rows = [{input: i, target: t} for i, t in zip(table[input], table[target], strict=True)][:200]
+    columns = Columns(input=inputs, target=target)
+    names = (*inputs, target)
+    rows = [dict(zip(names, cells, strict=True)) for cells in zip(*(table[n][:200] for n in names), strict=True)]
     for name in task_names():
         task = load_task(name)
         if sum(_reads(task, row, columns) for row in rows) >= 0.5 * len(rows):
             told = tr("The columns are those that you named.")
-            return name, Recognition(input=(input,), target=target, confidence=0.1, reason=told)
-    message = tr("No task can read {input} and answer {target}.").format(input=input, target=target)
+            return name, Recognition(input=inputs, target=target, confidence=0.1, reason=told)
+    message = tr("No task can read {input} and answer {target}.").format(input=", ".join(inputs[:3]), target=target)
     raise DataError(message, code="new.task")
 
 
@@ -175,7 +201,7 @@ def _reads(task: Task[Any, Any], row: Mapping[str, Any], columns: Columns) -> bo
 
 def _require_header(file: Path, table: Mapping[str, Sequence[Any]], target: str) -> None:
     """A column that is called like one of its own answers has its first row for a name."""
-    if target in {str(value).strip() for value in table[target]}:
+    if target in {str(value).strip() for value in table.get(target, ())}:
         message = tr("{file} seems to have no header: its first line reads like a row.").format(file=file.name)
         raise DataError(message, code="new.header", hint=tr("Write the names of the columns on a line above it."))
 
@@ -214,12 +240,13 @@ def _limits(
         quality = _quality(metric, scores, notes[0])
     else:
         notes.append(tr("No limit on quality is proposed: the data must be mended first."))
+    quick = task.quick_ms
     beats = tr("Better than the simple models by more than chance; else the simple one should be used.")
     fast = tr("95 of 100 answers within so many milliseconds on this machine: nobody notices the wait.")
     small = tr("All that has to be shipped, in MB: fits a small container and starts fast.")
     fixed = (
         ProposedLimit(name="beats_baseline", wanted="yes", reason=beats),
-        ProposedLimit(name="p95_ms", wanted=f"<= {P95_MS}", reason=fast),
+        ProposedLimit(name="p95_ms", wanted=f"<= {quick}", reason=fast),
         ProposedLimit(name="size_mb", wanted=f"<= {SIZE_MB}", reason=small),
     )
     return (*quality[:1], fixed[0], *quality[1:], *fixed[1:]), tuple(notes)
@@ -253,7 +280,7 @@ def _quality(metric: Metric, scores: Mapping[str, float], told: str) -> list[Pro
     reason = tr("The limit lies {margin:g} beyond the best of them.").format(margin=MARGIN)
     limits = [ProposedLimit(name=metric.name, wanted=f"{sign} {bar:.2f}", reason=f"{told} {reason}")]
     slices = bar - SLICE_ALLOWANCE if metric.higher_is_better else bar + SLICE_ALLOWANCE
-    if slices > 0:
+    if slices > 0 and not metric.unit:  # what a part may lack is known of shares; bits differ from text to text
         why = tr("No part of the data (short texts, another language) may fall far behind the whole.")
         limits.append(ProposedLimit(name="slices.*", wanted=f"{sign} {slices:.2f}", reason=why))
     return limits

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import unicodedata
+from collections.abc import Sequence
 from typing import TextIO
 
 from luodi.messages import tr
@@ -56,6 +58,22 @@ class Screen(logging.Handler):
         if self._is_open:
             self.stream.write("\n")
             self._is_open = False
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each row, its columns under one another. Chinese characters take two places."""
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _width(text: str) -> int:
+    """Places that a terminal gives it (Unicode's UAX 11)."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
 
 
 def clock_time(seconds: float) -> str:

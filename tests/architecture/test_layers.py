@@ -17,7 +17,7 @@ LAYERS = (
     {"backends"},
     {"models", "modalities"},
     {"stages", "tasks", "report"},
-    {"lifecycle", "doctor", "predict", "propose", "screen"},
+    {"lifecycle", "doctor", "predict", "propose", "runs", "screen"},
     {"cli"},
     {"__main__", "__init__"},
 )

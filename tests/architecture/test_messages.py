@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections import Counter
+from functools import cache
 
 import messages as catalogue
 import pytest
@@ -18,6 +19,7 @@ HAN = re.compile(r"[\u4e00-\u9fff]")
 ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
 
 
+@cache
 def translated() -> dict[str, str]:
     return catalogue.entries(catalogue.read(catalogue.PO))
 

@@ -11,7 +11,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luodi.core.config import Brief, did_you_mean, parse_duration, read_yaml, schema, split_brief
+from luodi.core.config import (
+    Brief,
+    did_you_mean,
+    expand_columns,
+    parse_duration,
+    read_yaml,
+    schema,
+    split_brief,
+)  # fmt: skip
 from luodi.core.project import open_project, settings_types
 from luodi.errors import ConfigError, InputError
 
@@ -223,3 +231,30 @@ def test_the_schema_in_the_docs_is_the_one_in_force() -> None:
     """Mend with: luodi schema > docs/luodi.schema.json"""
     published = Path(__file__).parents[2] / "docs" / "luodi.schema.json"
     assert json.loads(published.read_text(encoding="utf-8")) == schema(settings_types())
+
+
+KNOWN = ("id", "pixel0", "pixel1", "pixel2", "label", "a:b")
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["pixel0:pixel2"], ("pixel0", "pixel1", "pixel2")),
+        (["id", "pixel1:label"], ("id", "pixel1", "pixel2", "label")),
+        (["a:b"], ("a:b",)),
+        (["label:a:b"], ("label", "a:b")),
+        (["pixel2:pixel0"], ()),
+        (["pixel0:pixel9"], ("pixel0:pixel9",)),
+        (["pixel0 : pixel1"], ("pixel0", "pixel1")),
+    ],
+)
+def test_ranges_of_columns(names: list[str], columns: tuple[str, ...]) -> None:
+    assert expand_columns(names, KNOWN) == (columns or tuple(names))
+
+
+def test_columns_that_are_called_by_a_number(tmp_path: Path) -> None:
+    """YAML 1.1 would read 1:59 as 119 seconds."""
+    (tmp_path / "luodi.yaml").write_text("input: 1:59\ntarget: 65\ndata: a.csv\n", encoding="utf-8")
+    brief, _ = split_brief(read_yaml(tmp_path, ["group=3"]), {})
+    assert (brief.input, brief.target, brief.group) == ("1:59", "65", "3")
+    assert read_yaml(tmp_path, ["seed=12", "train.rate=1e-4"])["seed"] == 12

@@ -49,12 +49,12 @@ def test_nothing_missing_asks_for_nothing(tmp_path: Path) -> None:
 def test_weights_are_there_or_the_command_that_gets_them(
     has_weights: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from luodi.models.packaged import FORMAT, PACKAGED, provenance
+    from luodi.models.packaged import PACKAGED, provenance
 
     monkeypatch.setenv("LUODI_CACHE", str(tmp_path))
     if has_weights:
         model = PACKAGED["e5-small"]
-        folder = tmp_path / "models" / f"e5-small-{model.member.version}-{FORMAT}"
+        folder = tmp_path / "models" / f"e5-small-{model.member.version}-{model.format}"
         folder.mkdir(parents=True)
         (folder / "SOURCE.json").write_text(json.dumps(provenance(model)), encoding="utf-8")
     findings = doctor.doctor(tmp_path).findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luodi.core.store import MANIFEST, Store, hash_file, hash_json, need_disk, write_atomically
+from luodi.core.lock import held, holder_of
+from luodi.core.store import MANIFEST, Store, hash_file, hash_json, leased, need_disk, write_atomically
 from luodi.errors import ResourceError
 
 # A child makes a result and dies, without any clean-up, at the n-th call that touches the disk for good.
@@ -155,6 +157,8 @@ def test_a_second_process_is_told(tmp_path: Path, both_languages: str) -> None:
             Store(tmp_path).make("train", "other", {}, lambda folder: None)
         assert caught.value.code == "store.locked"
         assert caught.value.hint
+        assert f"{first.pid}" in caught.value.message
+        assert "train" in caught.value.message
         first.stdin.write(b"\n")
         first.stdin.flush()
         assert first.wait(30) == 0
@@ -177,6 +181,64 @@ def test_the_lock_goes_with_a_killed_process(tmp_path: Path) -> None:
 def test_test_openings_are_counted_by_dataset(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     assert [store.count_test_opening(d, "evaluate") for d in ("a", "b", "a", "a")] == [1, 1, 2, 3]
+
+
+def test_work_that_goes_on_looks_at_the_test_set_once(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    first = store.count_test_opening("d", "evaluate", "evaluate-a")
+    other = store.count_test_opening("d", "evaluate", "evaluate-b")
+    assert (first, other, store.count_test_opening("d", "evaluate", "evaluate-a")) == (1, 2, 1)
+    assert store.count_test_opening("d", "compress", "evaluate-a") == 3
+
+
+def test_what_killed_writers_left_does_not_get_into_a_result(tmp_path: Path) -> None:
+    """safetensors writes aside under a name that nobody can foresee; a Bundle that held it would not open."""
+    draft = tmp_path / "train-k.work" / "bundle"
+    draft.mkdir(parents=True)
+    for left in (draft / ".tmpA1b2C3", draft / ".golden.json.1.tmp", tmp_path / f".report.html.{os.getpid()}.tmp"):
+        left.write_bytes(b"half")
+    made = Store(tmp_path).make("train", "k", {}, lambda folder: None)
+    assert [p.name for p in made.path.rglob("*") if p.is_file()] == [MANIFEST]
+    write_atomically(tmp_path / "report.html", "page")
+    assert (tmp_path / f".report.html.{os.getpid()}.tmp").exists() is False
+
+
+def test_a_torn_manifest_is_no_result(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = store.make("train", "k", {}, lambda folder: None)
+    (made.path / MANIFEST).write_bytes(b"")
+    assert store.find("train", "k") is None
+    assert store.latest("train") is None
+    assert store.make("train", "k", {}, lambda folder: None).key == "k"
+
+
+def test_who_holds_the_store_holds_it_inside_too(tmp_path: Path) -> None:
+    """A whole life is one command: nobody comes in between two of its verbs."""
+    store = Store(tmp_path)
+    with store.held("run"):
+        store.make("prepare", "a", {}, lambda folder: None)
+        holder = holder_of(tmp_path / ".lock")
+        assert holder is not None
+        assert (holder.doing, holder.pid) == ("run", os.getpid())
+    assert holder_of(tmp_path / ".lock") is None
+    with pytest.raises(ResourceError), held(tmp_path / ".lock", "other"):
+        store.make("prepare", "b", {}, lambda folder: None)
+
+
+def test_a_lease_lasts_as_long_as_its_process(tmp_path: Path) -> None:
+    made = Store(tmp_path).make("compress", "k", {}, lambda folder: (folder / "bundle").mkdir())
+    code = (
+        "import sys; from pathlib import Path; from luodi.core.store import leased\n"
+        f"with leased(Path({str(made.path / 'bundle')!r})): print('in', flush=True); sys.stdin.readline()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as service:
+        assert service.stdout
+        service.stdout.readline()
+        assert {name: holder.pid for name, holder in Store(tmp_path).services().items()} == {made.name: service.pid}
+        service.kill()
+    assert Store(tmp_path).services() == {}
+    with leased(tmp_path / "elsewhere" / "bundle"):  # a copy needs none
+        assert not (tmp_path / "elsewhere").exists()
 
 
 JSON = st.recursive(

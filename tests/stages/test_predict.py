@@ -13,7 +13,7 @@ import pytest
 
 from luodi.core.bundle import Bundle, open_bundle
 from luodi.errors import DataError, InputError, UsageError
-from luodi.predict import predict_file, predict_wires
+from luodi.predict import answers_path, predict_file, predict_wires
 
 GOOD, BAD = "好吃 不错", "难吃 太差"
 
@@ -133,7 +133,7 @@ def test_an_input_that_breaks_the_model_breaks_its_row_alone(bundle: Bundle[str,
                 raise RuntimeError("too long")
             return bundle.engine.run(batch)
 
-    answers = predict_wires(replace(bundle, engine=Breaking()), [GOOD, GOOD * 9, BAD])
+    answers = predict_wires(replace(bundle, engine=Breaking()), [GOOD, GOOD * 9, BAD], Path())
     assert [a.value for a in answers] == ["好评", None, "差评"]
     assert "too long" in answers[1].reason
 
@@ -141,5 +141,16 @@ def test_an_input_that_breaks_the_model_breaks_its_row_alone(bundle: Bundle[str,
 def test_many_rows_go_in_chunks(bundle: Bundle[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luodi.predict.CHUNK", 7)
     wires: Sequence[str | None] = [(GOOD, BAD, None)[i % 3] for i in range(50)]
-    assert [a.value for a in predict_wires(bundle, wires)] == [("好评", "差评", None)[i % 3] for i in range(50)]
-    assert predict_wires(bundle, []) == []
+    assert [a.value for a in predict_wires(bundle, wires, Path())] == [("好评", "差评", None)[i % 3] for i in range(50)]
+    assert predict_wires(bundle, [], Path()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "answers"),
+    [
+        ("a.csv", "a.answers.csv"), ("a.parquet", "a.answers.csv"), ("b.jsonl.gz", "b.answers.jsonl"),
+        ("A.TSV", "A.answers.tsv"),
+    ],
+)
+def test_answers_go_beside_the_file(file: str, answers: str) -> None:
+    assert answers_path(Path("in") / file) == Path("in") / answers

@@ -230,7 +230,7 @@ def test_folder_of_texts(tmp_path: Path) -> None:
     assert set(found.dataset.datasheet.targets["train"]) == {"好评", "差评"}
     assert found.dataset.datasheet.rows_kept == 60
     assert len({e.id for name in SPLITS for e in getattr(found.dataset, name)}) == 60
-    assert "gb18030" in json.dumps(found.dataset.datasheet.notes)
+    assert "GB 18030" in json.dumps(found.dataset.datasheet.notes)
 
 
 def test_identity_follows_the_bytes(tmp_path: Path) -> None:

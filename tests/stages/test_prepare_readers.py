@@ -2,8 +2,10 @@
 
 import codecs
 import csv
+import gzip
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,8 +48,8 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     assert cells(table) == ROWS
     assert table.columns == ("text", "label")
     assert table.encoding == encoding.removesuffix("-le").removesuffix("-be")
-    told = [note for note in table.notes if "was read as" in note]
-    assert len(told) == (encoding != "utf-8")
+    assert sum("was read as" in note for note in table.notes) == (not encoding.startswith("utf-8"))
+    assert sum("byte order mark" in note for note in table.notes) == (encoding == "utf-8-sig")
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
@@ -197,3 +199,45 @@ def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory: pytest.Temp
         except DataError as error:
             told = error.message
         assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("1,2.5,-3\n4,5,6e2\n", ("1", "2", "3")),
+        ("１,２\n3,4\n", ("1", "2")),
+        ("5\n6\n", ("1",)),
+        ("1,2,3\na,5,6\n", None),
+        ("1,,3\n4,5,6\n", None),
+        ("0,1,2,3\n7,8,9,4\n", None),
+        ("1,2,3,4\n7,8,9,4\n", None),
+    ],
+)
+def test_only_lines_of_numbers_have_no_header(tmp_path: Path, text: str, columns: tuple[str, ...] | None) -> None:
+    """0, 1, 2, 3 are names that a program gave."""
+    path = tmp_path / "a.csv"
+    path.write_text(text, encoding="utf-8")
+    table = read(path)
+    assert table.has_header == (columns is None)
+    if columns:
+        assert table.columns == columns
+        assert [row.row for row in table.rows] == [1, 2]
+        assert any("has no line with names" in note for note in table.notes)
+
+
+def test_packed_files_keep_their_kind_and_name(tmp_path: Path) -> None:
+    for name in ("good.txt.gz", "bad.txt.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b"one\ntwo\n"))
+    sources = find_sources(str(tmp_path), Path())
+    assert [source.label for source in sources] == ["bad", "good"]
+    assert cells(read_table(sources[1])) == [("one", "good"), ("two", "good")]
+
+
+def test_what_unpacks_too_far_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"text,label\n" + b"0" * (200 << 20), 9))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"a\.csv\.gz unpacks to more than 67 MB"):
+        read(path)
+    assert tracemalloc.get_traced_memory()[1] < 150 << 20
+    tracemalloc.stop()

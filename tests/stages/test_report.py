@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,23 @@ def test_it_asks_nothing_of_the_network(tmp_path: Path) -> None:
     assert not [a for _, attributes in seen.tags for a in attributes if a in ("src", "href", "srcset", "action")]
     assert not re.search(r"@import|url\(|https?://", page)
     policy = [a["content"] for tag, a in seen.tags if tag == "meta" and "http-equiv" in a]
-    assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+
+
+def test_a_mistake_that_is_a_picture_is_shown(tmp_path: Path) -> None:
+    """It travels inside the page; the words that stand for it are escaped like all others."""
+    seen = Seen()
+    told = reports()
+    row = {
+        "id": 'cats/"<b>.png', "input": '"<b>', "target": "cat", "answer": "dog", "confidence": 0.9,
+        "picture": "data:image/png;base64,iVBORw0KGgo=",
+    }  # fmt: skip
+    told["evaluate"] = replace(told["evaluate"], details={**told["evaluate"].details, "errors": [row]})
+    page = made(tmp_path, told)
+    seen.feed(page)
+    shown = [attributes for tag, attributes in seen.tags if tag == "img"]
+    assert shown == [{"src": row["picture"], "alt": row["input"]}]
+    assert "<b>" not in page
 
 
 def test_it_speaks_one_language(tmp_path: Path) -> None:

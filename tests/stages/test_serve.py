@@ -248,9 +248,9 @@ def test_other_answers_over_http_do_not_start(tiny_bundle: Path, monkeypatch: py
     """The Bundle opens and agrees; what comes over HTTP is held against goldens of its own."""
     asked = rehearsal.rehearse
 
-    def against_wrong(url: str, bundle: Bundle[str, str], *, key: str, secret: str, most: int) -> object:
+    def against_wrong(url: str, bundle: Bundle[str, str], *, key: str, secret: str, most: int, limit: int) -> object:
         wrong = replace(bundle, golden=tuple(flipped(pair) for pair in bundle.golden))
-        return asked(url, wrong, key=key, secret=secret, most=most)
+        return asked(url, wrong, key=key, secret=secret, most=most, limit=limit)
 
     monkeypatch.setattr("luodi.stages.serve.serve.rehearse", against_wrong)
     with (
@@ -273,3 +273,14 @@ def reseal_with_wrong_answers(folder: Path) -> None:
 @pytest.fixture
 def tiny_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+@pytest.mark.parametrize(("limit", "most"), [(60, 1), (240, 6), (10_000, 16)])
+def test_rehearsals_keep_to_the_size_of_a_request(limit: int, most: int) -> None:
+    """Goldens of large inputs are asked in more requests, and all are asked once, in order."""
+    golden = [GoldenPair(input="x" * (20 + i), value="", confidence=None, scores={}) for i in range(40)]
+    asked = list(rehearsal._requests(golden, 16, limit))
+    assert [wire for told in asked for wire in told.get("inputs", [told.get("input")])] == [p.input for p in golden]
+    several = [told for told in asked if "inputs" in told]
+    assert all(len(msgspec.json.encode(told)) <= limit or len(told["inputs"]) == 1 for told in several)
+    assert max(len(told["inputs"]) for told in several) == most

@@ -5,51 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from serving import export_bundle
+from serving import export_bundle, process
 
-PROGRAM = """
-import sys
-from pathlib import Path
-from luodi.errors import LuodiError
-from luodi.stages.serve.config import ServeSettings
-from luodi.stages.serve.serve import serve
-
-def ready(url):
-    print(url, "torch" in sys.modules, flush=True)
-
-try:
-    serve(Path(sys.argv[1]), ServeSettings(port=0), on_ready=ready)
-except LuodiError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
-"""
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to be sent")
-
-
-@contextmanager
-def process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, bool]]:
-    """The process, its URL, and whether it has loaded torch."""
-    command = [sys.executable, "-c", PROGRAM, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
-        try:
-            assert started.stdout is not None
-            url, _, loaded = started.stdout.readline().strip().partition(" ")
-            yield started, url, loaded == "True"
-        finally:
-            if started.poll() is None:
-                started.kill()
 
 
 def test_sigterm_under_load_loses_nothing(exported: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from luodi.backends import need
 from luodi.backends.quiet import quiet
-from luodi.core.task import Task
+from luodi.core.task import Task, with_past
 from luodi.core.types import Array, Batch
 
 if TYPE_CHECKING:
@@ -30,12 +30,13 @@ class OnnxEngine:
     """`run` may be called from several threads: sessions are safe for that."""
 
     session: InferenceSession
-    inputs: tuple[str, ...]
+    inputs: Mapping[str, tuple[int | None, ...]]
+    """Names and shapes; None where a size is free."""
     outputs: tuple[str, ...]
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
         """Takes what the graph reads and leaves the rest, labels for one."""
-        answers = self.session.run(None, {name: batch[name] for name in self.inputs})
+        answers = self.session.run(None, with_past(batch, self.inputs))
         return dict(zip(self.outputs, answers, strict=True))
 
 
@@ -48,9 +49,8 @@ def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], 
     # Idle threads that go on spinning would take the second core from the tokenizer and the HTTP server.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = runtime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
-    return OnnxEngine(
-        session, tuple(i.name for i in session.get_inputs()), tuple(o.name for o in session.get_outputs())
-    )
+    inputs = {i.name: tuple(n if isinstance(n, int) else None for n in i.shape) for i in session.get_inputs()}
+    return OnnxEngine(session, inputs, tuple(o.name for o in session.get_outputs()))
 
 
 def export(program: ExportedProgram, outputs: Sequence[str], folder: Path) -> None:

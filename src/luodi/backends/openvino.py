@@ -15,7 +15,7 @@ import numpy as np
 
 from luodi.backends import need
 from luodi.backends.quiet import quiet
-from luodi.core.task import Task
+from luodi.core.task import PAST, Task, with_past
 from luodi.core.types import Array, Batch
 
 if TYPE_CHECKING:
@@ -40,8 +40,11 @@ class OpenVinoEngine:
     """`run` may be called from several threads: each has its own request, since one request serves one at a time."""
 
     model: CompiledModel
-    inputs: tuple[str, ...]
+    inputs: Mapping[str, tuple[int | None, ...]]
+    """Names and shapes; None where a size is free."""
     outputs: tuple[str, ...]
+    by_position: frozenset[str] = frozenset()
+    """Outputs whose second axis is as long as the input: what was filled up is cut off again."""
     requests: threading.local = field(default_factory=threading.local)
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
@@ -49,8 +52,10 @@ class OpenVinoEngine:
         request: InferRequest | None = getattr(self.requests, "own", None)
         if request is None:
             request = self.requests.own = self.model.create_infer_request()
-        request.infer(filled_up({name: batch[name] for name in self.inputs}), share_inputs=True)
-        return {name: request.get_output_tensor(i).data.copy() for i, name in enumerate(self.outputs)}
+        request.infer(filled_up(with_past(batch, self.inputs)), share_inputs=True)
+        found = {name: request.get_output_tensor(i).data for i, name in enumerate(self.outputs)}
+        length = batch[MASK].shape[1] if MASK in batch else None
+        return {name: (a[:, :length] if name in self.by_position else a).copy() for name, a in found.items()}
 
 
 def load() -> ModuleType:
@@ -74,8 +79,18 @@ def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], 
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     model = library.Core().compile_model(folder / MODEL, "CPU", settings)
-    inputs, outputs = ([port.get_any_name() for port in ports] for ports in (model.inputs, model.outputs))
-    return OpenVinoEngine(model, tuple(inputs), tuple(outputs))
+    inputs = {port.get_any_name(): _sizes(port.get_partial_shape()) for port in model.inputs}
+    outputs = [port.get_any_name() for port in model.outputs]
+    free = {o for o, port in zip(outputs, model.outputs, strict=True) if _is_free(port.get_partial_shape(), 1)}
+    return OpenVinoEngine(model, inputs, tuple(outputs), frozenset(free))
+
+
+def _sizes(shape: Any) -> tuple[int | None, ...]:
+    return tuple(None if size.is_dynamic else size.get_length() for size in shape)
+
+
+def _is_free(shape: Any, axis: int) -> bool:
+    return bool(shape.rank.is_static and len(shape) > axis and shape[axis].is_dynamic)
 
 
 def convert(program: ExportedProgram, outputs: Sequence[str], folder: Path) -> None:
@@ -124,7 +139,7 @@ def shift_outputs(folder: Path, shifts: Mapping[str, Array]) -> None:
 
 def filled_up(batch: Batch) -> Batch:
     """The same batch in one of few shapes, where it has a mask that hides what is added."""
-    if MASK not in batch:
+    if MASK not in batch or PAST[0] in batch:  # a step of one token would be made eight
         return batch
     length = batch[MASK].shape[1]
     return {name: _rounded(array, length) for name, array in batch.items()}

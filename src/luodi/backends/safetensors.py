@@ -22,3 +22,10 @@ def take_rows(source: Path, target: Path, rows: Array, applies: Callable[[str, t
             tensors[name] = tensor[rows] if shape and applies(name, shape) else tensor
     target.parent.mkdir(parents=True, exist_ok=True)
     saver.save_file(tensors, target)
+
+
+def rename(source: Path, target: Path, prefix: str) -> None:
+    """Copies a file with `prefix` before the name of each tensor."""
+    saver = need("safetensors.numpy")
+    saver.save_file({prefix + name: tensor for name, tensor in saver.load_file(source).items()}, target)
+    target.chmod(0o644)  # the library leaves it to its owner alone; a service may run as another user

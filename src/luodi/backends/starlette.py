@@ -54,6 +54,8 @@ class Reply:
     status: int = 200
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    pieces: AsyncIterator[bytes] | None = None
+    """In place of the body: what is sent as it comes. Given up where the client leaves."""
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -91,6 +93,11 @@ def _endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _response(reply: Reply) -> Response:
+    if reply.pieces is not None:
+        streamed: Response = need("starlette.responses").StreamingResponse(
+            reply.pieces, status_code=reply.status, media_type=reply.media_type, headers=dict(reply.headers)
+        )
+        return streamed
     made: Response = need("starlette.responses").Response(
         reply.body, status_code=reply.status, media_type=reply.media_type, headers=dict(reply.headers)
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luodi.backends import need
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
 
@@ -47,6 +49,24 @@ def build_decoder(config: Mapping[str, Any]) -> Module:
     return model
 
 
+def cache_shape(config: Any) -> tuple[int, int, int]:
+    """Layers, heads that have keys and values, width of a head: what a causal model remembers of one position."""
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return config.num_hidden_layers, getattr(config, "num_key_value_heads", None) or heads, width
+
+
+def cache_of(layers: Sequence[tuple[Tensor, Tensor]], config: Any) -> Any:
+    """The library's own cache, filled with keys and values (B x heads x positions x width) of each layer."""
+    library = need("transformers")
+    cache = library.DynamicCache(config=config)
+    for layer, (keys, values) in zip(cache.layers, layers, strict=False):
+        # As its `lazy_initialization` does, but for the empty tensor that it begins with: OpenVINO cannot join those.
+        layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
+        layer.keys, layer.values = keys, values
+    return cache
+
+
 def describe(location: str) -> Mapping[str, Any]:
     """What `build_encoder` needs to set the network of a folder or hub id up again, without its weights."""
     config = need("transformers").AutoConfig.from_pretrained(location, trust_remote_code=False)
@@ -55,6 +75,17 @@ def describe(location: str) -> Mapping[str, Any]:
     return {k: v for k, v in told.items() if k not in other}
 
 
+def find_file(location: str, name: str) -> Path | None:
+    """Of a folder, or of a hub id, fetched; None where it has no such file."""
+    if Path(location).is_dir():
+        return Path(location, name) if Path(location, name).is_file() else None
+    found = need("transformers.utils").cached_file(
+        location, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+    )
+    return Path(found) if found else None
+
+
 def _no_pooler(config: Mapping[str, Any]) -> dict[str, bool]:
-    """BERT's pooler is trained for next-sentence prediction and used by nothing here."""
-    return {"add_pooling_layer": False} if config.get("model_type") in ("bert", "roberta", "xlm-roberta") else {}
+    """BERT's pooler is trained for next-sentence prediction, ViT's for nothing; both are used by nothing here."""
+    has_one = ("bert", "roberta", "xlm-roberta", "vit")
+    return {"add_pooling_layer": False} if config.get("model_type") in has_one else {}

@@ -136,7 +136,8 @@ def open_bundle(folder: Path, *, replay: bool = True, threads: int | None = None
     engine = _part(manifest, manifest.engine).open_engine(folder / "weights", task, manifest.network, threads)
     pairs = msgspec.json.decode((folder / GOLDEN).read_bytes(), type=tuple[GoldenPair, ...])
     bundle: Bundle[Any, Any] = Bundle(
-        path=folder, manifest=manifest, task=task, processor=processor, engine=engine, golden=pairs
+        path=folder, manifest=manifest, task=task.with_processor(processor), processor=processor, engine=engine,
+        golden=pairs,
     )
     if replay:
         require_parity(bundle.replay(), str(folder))

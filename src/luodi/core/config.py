@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 import yaml
@@ -26,6 +26,7 @@ from luodi.errors import ConfigError
 from luodi.messages import tr
 
 FILE = "luodi.yaml"
+_NAMING = ("input", "target", "group")  # keys of the brief whose values are names of columns
 Settings = TypeVar("Settings")
 
 
@@ -41,7 +42,8 @@ class Brief:
     """A file, a folder, a list of them, or one for each of train, validation and test; `package:NAME/path` is
     data that travels in an installed Python package."""
     input: str | list[str] = ""
-    """The column, or columns, that the model reads."""
+    """The column, or columns, that the model reads; "pixel0:pixel63" means all from the first to the second, in the
+    table's order."""
     target: str = ""
     """The column that holds the right answer."""
     group: str | None = None
@@ -73,6 +75,10 @@ def read_yaml(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise ConfigError(message, code="config.missing", hint=tr("Make one with: luodi new YOUR_FILE"))
     try:
         told = _from_yaml(path.read_text(encoding="utf-8-sig")) or {}
+    except PermissionError as error:
+        message = tr("You have no right to read {file}.").format(file=path)
+        hint = tr("Change its permissions, or name another file.")
+        raise ConfigError(message, code="config.unreadable", hint=hint) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         message = tr("{file} is not valid YAML (line {line}).").format(file=path, line=where.line + 1 if where else "?")
@@ -91,8 +97,24 @@ def split_brief(told: Mapping[str, Any], stages: Mapping[str, type]) -> tuple[Br
         if key not in known and key not in stages:
             message = tr("{file} has an unknown key: {key}.").format(file=FILE, key=key)
             raise ConfigError(message, code="config.unknown_key", hint=did_you_mean(str(key), (*known, *stages)))
-    brief = typed(Brief, {k: v for k, v in told.items() if k in known}, "")
+    brief = typed(Brief, {k: _as_name(v) if k in _NAMING else v for k, v in told.items() if k in known}, "")
     return brief, {verb: typed(kind, told.get(verb) or {}, verb) for verb, kind in stages.items()}
+
+
+def expand_columns(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """`names` with each range "first:last" as the columns from the one to the other, in the order of `known`. A
+    column that is called so itself is taken as it is; a range without its ends stays, for the caller to complain of."""
+    return tuple(column for name in names for column in _range(name, known) or (name,))
+
+
+def range_ends(name: str, known: Sequence[str]) -> tuple[str, str] | None:
+    """The two columns that a name means, where it is no column itself and holds a colon: those that are there where
+    there are such."""
+    if name in known or ":" not in name:
+        return None
+    parts = name.split(":")
+    pairs = [(":".join(parts[:i]).strip(), ":".join(parts[i:]).strip()) for i in range(1, len(parts))]
+    return next((pair for pair in pairs if set(pair) <= set(known)), pairs[0])
 
 
 def typed(kind: type[Settings], told: Any, where: str) -> Settings:
@@ -178,6 +200,14 @@ class _Loader(yaml.SafeLoader):
     """Safe, and 1e-4 is a number: YAML 1.2 says so; PyYAML reads YAML 1.1, which wants 1.0e-4."""
 
 
+# YAML 1.1 takes 1:64 for a time of day in seconds; here it is a range of columns.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if not (tag.endswith(":int") and first in "+-0123456789")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0[0-7_]+)$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -187,12 +217,38 @@ def _from_yaml(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
+def _range(name: str, known: Sequence[str]) -> tuple[str, ...]:
+    ends = range_ends(name, known)
+    if ends is None or not set(ends) <= set(known):
+        return ()
+    first, last = known.index(ends[0]), known.index(ends[1])
+    return tuple(known[first : last + 1])
+
+
+def _as_name(value: Any) -> Any:
+    """Columns of a table without a header are called 1, 2, ..., and YAML reads those as numbers."""
+    if isinstance(value, list):
+        return [_as_name(v) for v in value]
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _explain(error: str, where: str, kind: type) -> str:
     """msgspec says: Expected `int`, got `str` - at `$.seed`."""
-    match = re.fullmatch(r"Expected `(.+?)`, got `(.+?)` - at `\$\.?(.*)`", error)
+    match = re.fullmatch(r"(?:Expected `(.+?)`, got `(.+?)`|Invalid enum value '?(.+?)'?) - at `\$\.?(.*)`", error)
     if not match:
         return f"{where or FILE}: {error}"
-    key = f"{where}.{match[3]}" if where else match[3]
-    field_type = get_type_hints(kind).get(match[3].split("[")[0], match[1])
-    told = getattr(field_type, "__name__", str(field_type)) if not hasattr(field_type, "__args__") else match[1]
-    return tr("{key} must be {expected}, not {got}.").format(key=key, expected=told, got=match[2])
+    key = f"{where}.{match[4]}" if where else match[4]
+    if match[3]:
+        choices = ", ".join(map(str, get_args(get_type_hints(kind).get(match[4]))))
+        return tr("{key} must be one of {choices}, not {got!r}.").format(key=key, choices=choices, got=match[3])
+    expected = tr(" or ").join(_kind_in_words(name) for name in match[1].split(" | "))
+    return tr("{key} must be {expected}, not {got}.").format(key=key, expected=expected, got=_kind_in_words(match[2]))
+
+
+def _kind_in_words(name: str) -> str:
+    """What msgspec calls a type, as people call it."""
+    words = {
+        "int": tr("a whole number"), "float": tr("a number"), "str": tr("a word"), "bool": tr("yes or no"),
+        "array": tr("a list"), "object": tr("`key: value` lines"), "null": tr("nothing"),
+    }  # fmt: skip
+    return words.get(name, name)

@@ -24,6 +24,12 @@ class Codec(ABC, Generic[X]):
     is_choice: ClassVar[bool] = False
     """Whether a value is one out of a closed set: such answers are counted, spelled, contradicted and confused."""
 
+    longest_wire: ClassVar[int] = 1_000_000
+    """Bytes of a request that services take where their settings say nothing else."""
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Endings of files that hold one value each, as `load` reads them; none where values stand in tables."""
+
     @abstractmethod
     def decode(self, wire: Any) -> X:
         """From what a request or a data file carries. Raises DataError on bad input."""
@@ -40,6 +46,15 @@ class Codec(ABC, Generic[X]):
         """A line for people, in tables of mistakes and of dropped rows."""
         wire = self.encode(value)
         return wire if isinstance(wire, str) else json.dumps(wire, ensure_ascii=False, default=str)
+
+    def counted(self, value: X) -> Sequence[tuple[str, Any]] | None:
+        """What of an answer is right or wrong by itself, each with its class: a label alone, each entity of a text.
+        Tables of classes count which parts of the truth stand in the answer. None: answers have no such parts."""
+        return None
+
+    def thumbnail(self, value: X) -> str:
+        """A small picture of it as a data URL, for pages; nothing where a value is not for the eye."""
+        return ""
 
     @abstractmethod
     def schema(self) -> Mapping[str, Any]:

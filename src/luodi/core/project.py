@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ import msgspec
 from luodi.core.config import Brief, read_yaml, split_brief
 from luodi.core.contract import Contract, parse_contract
 from luodi.core.store import KEY_LENGTH, Store, hash_json
-from luodi.core.task import Task, load_task
+from luodi.core.task import Task, load_task, task_names
 from luodi.errors import ConfigError, InputError
 from luodi.messages import tr
 
@@ -38,7 +39,8 @@ class Project:
     def task(self) -> Task[Any, Any]:
         """Before it has learned its answers; a Dataset or a Bundle has the learned one."""
         if not self.brief.task:
-            raise ConfigError(tr("luodi.yaml names no task."), code="config.task")
+            hint = tr("Known: {names}.").format(names=", ".join(task_names()))
+            raise ConfigError(tr("luodi.yaml names no task."), code="config.task", hint=hint)
         return load_task(self.brief.task)
 
     @property
@@ -48,12 +50,17 @@ class Project:
     def key(self, verb: str, inputs: Mapping[str, str], used: Sequence[str]) -> str:
         """Identity of a result: the verb, its inputs' identities, the keys of the brief that it uses, its own
         settings, and the code."""
-        brief = msgspec.to_builtins(self.brief)
-        told = {
-            "verb": verb, "inputs": dict(inputs), "brief": {name: brief[name] for name in used},
-            "settings": msgspec.to_builtins(self.settings.get(verb)), "code": code_version(),
-        }  # fmt: skip
+        told = {"verb": verb, "inputs": dict(inputs), **self.recipe(verb, used)}
         return hash_json(told)[:KEY_LENGTH]
+
+    def recipe(self, verb: str, used: Sequence[str]) -> dict[str, Any]:
+        """What a result is made with: of the brief what the verb uses, its settings, the version of the code."""
+        brief = msgspec.to_builtins(self.brief)
+        return {
+            "brief": {name: brief[name] for name in used},
+            "settings": msgspec.to_builtins(self.settings.get(verb)),
+            "code": code_version() + outside_version(self.brief.task),
+        }  # fmt: skip
 
 
 def open_project(folder: Path | str = ".", overrides: Sequence[str] = ()) -> Project:
@@ -64,7 +71,10 @@ def open_project(folder: Path | str = ".", overrides: Sequence[str] = ()) -> Pro
     brief, settings = split_brief(read_yaml(path, overrides), settings_types())
     if not brief.input or not brief.data:
         raise ConfigError(tr("luodi.yaml must say data and input."), code="config.incomplete")
-    return Project(folder=path, brief=brief, settings=settings)
+    project = Project(folder=path, brief=brief, settings=settings)
+    # Found out now, and not by a stage that comes after an hour of others.
+    _ = project.contract, brief.budget_seconds
+    return project
 
 
 def settings_types() -> Mapping[str, type]:
@@ -76,6 +86,19 @@ def settings_types() -> Mapping[str, type]:
 def code_version() -> str:
     """Hash of Luodi's own sources: results made by other code are other results."""
     root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def outside_version(task: str) -> str:
+    """Hash of the sources beside a task that lives in another package; nothing for Luodi's own, which `code_version`
+    covers. Where there is no such module, `load_task` says so."""
+    found = importlib.util.find_spec(task) if "." in task else None
+    if found is None or found.origin is None:
+        return ""
+    root = Path(found.origin).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())

@@ -13,16 +13,17 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 
 from luodi.core.measure import Metric
 from luodi.core.modality import Codec, Modality
-from luodi.core.types import Batch, Columns, Example, Item, Prediction, Row, X, Y
+from luodi.core.sampling import Sampling
+from luodi.core.types import Array, Batch, Columns, Example, Item, Prediction, Row, X, Y
 from luodi.errors import ConfigError, DataError
 from luodi.messages import tr
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:  # the type only: core works without torch installed
 
 LABELS = "labels"
 """Key of an item and of a batch under which the right answer stands, where it is known. No network reads it."""
+PAST = ("past", "past_mask")
+"""Inputs of a network that writes: what it remembers of positions read before (B x P x width) and which of them are
+real. A batch that lacks them has read nothing before."""
 IGNORED = -100
 """A label that no loss counts (torch's own convention): padding, or an answer that training never showed."""
 
@@ -56,9 +60,20 @@ class Processor(Protocol):
         """Writes all that `open_processor` of the same backend needs; no pickle."""
 
 
+class Writer(Processor, Protocol):
+    """A processor that also goes the other way: what a generative task writes with."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of these tokens; bytes that are no whole character become U+FFFD."""
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Tokens that end an answer, the one to train with first."""
+
+
 class Engine(Protocol):
-    """Runs a forward pass: torch, ONNX Runtime, OpenVINO. Arrays in, arrays out. Takes of a batch what its network reads
-    and leaves the rest."""
+    """Runs a forward pass: torch, ONNX Runtime, OpenVINO. Arrays in, arrays out. Takes of a batch what its network
+    reads and leaves the rest."""
 
     def run(self, batch: Batch) -> Mapping[str, np.ndarray[Any, Any]]: ...
 
@@ -98,10 +113,14 @@ class Schema:
     """Longest input, in the processor's units; longer ones are cut. Where inputs are of one size, it says nothing."""
     ngrams: int = 0
     """Hash buckets of the wide part; 0 where there is none."""
+    mirrors: bool = False
+    """Whether a picture and its mirror image have one answer, as the training rows have it."""
     threshold: float | None = None
     """Smallest confidence for the first label of two; chosen on validation."""
     template: str = ""
-    """Prompt or chat template of generative tasks."""
+    """Prompt or chat template (jinja2) of generative tasks."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How generative tasks write where a request says nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,9 +144,16 @@ class Task(ABC, Generic[X, Y]):
     metrics: ClassVar[tuple[Metric, ...]]  # the first one decides
     default_model: ClassVar[str] = "e5-small"  # what `model: auto` means
     default_length: ClassVar[int] = 128  # of `schema.max_length`
+    default_epochs: ClassVar[int] = 3  # from pretrained weights
+    quick_ms: ClassVar[int] = 50  # an answer that nobody waits for: the limit that `luodi new` proposes
 
-    def __init__(self, schema: Schema | None = None) -> None:
+    def __init__(self, schema: Schema | None = None, processor: Processor | None = None) -> None:
         self.schema = schema or Schema()
+        self.processor = processor
+
+    def with_processor(self, processor: Processor) -> Self:
+        """The same task, able to turn numbers back into what people read. A Bundle's task has its processor."""
+        return type(self)(self.schema, processor)
 
     @classmethod
     def recognise(cls, table: Mapping[str, Sequence[Any]]) -> Recognition | None:
@@ -152,15 +178,21 @@ class Task(ABC, Generic[X, Y]):
     def corpus(self, examples: Iterable[Example[X, Y]]) -> Iterable[Any]:
         """What a processor fitted from scratch should see: texts for a tokenizer, pictures for a scaler."""
 
+    def make_processor(self, base: Base, examples: Iterable[Example[X, Y]]) -> Processor:
+        """What reads the inputs, saved in the Bundle: the base's own; from scratch, one fitted to `corpus`."""
+        return base.processor(self.corpus(examples))
+
     @abstractmethod
     def encode(
         self, inputs: Sequence[X], processor: Processor, targets: Sequence[Y] | None = None
     ) -> list[Item]:
-        """Numbers of each input, cut to `schema.max_length`, and of its target where one is given. Done once and kept."""
+        """Numbers of each input, cut to `schema.max_length` (or to windows of that size, see `collate`), and of its
+        target where one is given. Done once and kept."""
 
     @abstractmethod
     def collate(self, items: Sequence[Item]) -> Batch:
-        """One padded batch, with `labels` where the items have targets."""
+        """One padded batch, with `labels` where the items have targets. A row for each item; several in order where one
+        is longer than a network can take, which one after the other and without padding are the item again."""
 
     def augment(self, item: Item, rng: np.random.Generator) -> Item:
         """The item as training sees it this time: a shift, a flip. As it is: the same every time."""
@@ -170,6 +202,10 @@ class Task(ABC, Generic[X, Y]):
         """Repeated or cut to `length` positions: exports are tried at sizes that no example has. An item that has but
         one size stays as it is."""
         return {name: np.resize(a, (length, *a.shape[1:])) if a.ndim else a for name, a in item.items()}
+
+    def widest(self, item: Item, engine: Engine) -> Item:
+        """The item with all that its network can be given: exports are made and tried with it. As it is: itself."""
+        return item
 
     @abstractmethod
     def build(self, base: Base) -> Module:
@@ -231,11 +267,23 @@ class OnePassTask(Task[X, Y]):
 
 
 class GenerativeTask(Task[X, Y]):
-    """A decoding loop. `predict` is what the stream adds up to."""
+    """A decoding loop. `predict` is what the stream adds up to, and repeats itself: `schema.sampling` has a seed."""
+
+    @property
+    def writer(self) -> Writer:
+        """The processor that the task was given. Raises TypeError where it was given none."""
+        if self.processor is None:
+            raise TypeError(f"{self.name} needs its processor to write: with_processor")
+        return cast(Writer, self.processor)
+
+    def with_sampling(self, sampling: Sampling) -> Self:
+        """The same task, writing otherwise."""
+        return type(self)(replace(self.schema, sampling=sampling), self.processor)
 
     @abstractmethod
-    def stream(self, item: Item, engine: Engine) -> Iterator[str]:
-        """Pieces of the answer as they come."""
+    def stream(self, item: Item, engine: Engine) -> Generator[str, None, Prediction[Y]]:
+        """Pieces of the answer as they come, an empty one where a token shows nothing yet: after each piece somebody
+        else may have the engine. The Prediction whose value they add up to is what the generator returns."""
 
 
 def item_size(item: Item) -> int:
@@ -265,6 +313,18 @@ def pad(arrays: Sequence[np.ndarray[Any, Any]], value: float = 0) -> np.ndarray[
     return out
 
 
+def with_past(batch: Batch, inputs: Mapping[str, Sequence[int | None]]) -> dict[str, Array]:
+    """What a graph reads of a batch; `inputs` are its shapes, None where a size is free. A graph has no inputs that may
+    be left out: nothing before is a memory of length 0."""
+    size = len(next(iter(batch.values())))
+    empty = {PAST[0]: np.float32, PAST[1]: np.int64}
+    return {
+        name: np.zeros((size, 0, *(n or 0 for n in shape[2:])), empty[name])
+        if name in empty and name not in batch else batch[name]
+        for name, shape in inputs.items()
+    }  # fmt: skip
+
+
 def _cell(row: Row, column: str | None) -> Any:
     value = None if column is None else row.get(column)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -284,7 +344,14 @@ def load_task(name: str, schema: Schema | None = None) -> Task[Any, Any]:
     if "." not in name and name not in task_names():
         message = tr("No task is called {name}; there are: {names}.")
         raise ConfigError(message.format(name=name, names=", ".join(task_names())), code="config.task")
-    module = importlib.import_module(path)
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not path.startswith(error.name):
+            raise  # the task is there, and lacks something itself
+        message = tr("There is no module {path}.").format(path=path)
+        hint = tr("Install its package, or put the folder above it on PYTHONPATH.")
+        raise ConfigError(message, code="config.task", hint=hint) from error
     mine = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == path]
     found = [c for c in mine if issubclass(c, Task)]
     if len(found) != 1:

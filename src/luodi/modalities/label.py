@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,13 @@ from luodi.core.task import IGNORED, LABELS
 from luodi.core.types import Batch, Floats, Item, Prediction
 from luodi.errors import DataError
 from luodi.messages import tr
+
+# What people call the column with the answer, the surest first.
+_NAMES = (
+    "label", "target", "标签", "class", "sentiment", "情感", "intent", "意图", "category", "类别", "分类", "topic",
+    "主题", "rating", "评分", "score", "stars", "answer", "答案",
+)  # fmt: skip
+_MOST_LABELS, _LEAST_ROWS = 500, 5  # a label with fewer than 5 rows can hardly be learned
 
 
 class Label(Codec[str]):
@@ -29,6 +38,9 @@ class Label(Codec[str]):
     def encode(self, value: str) -> str:
         return value
 
+    def counted(self, value: str) -> Sequence[tuple[str, Any]]:
+        return [(value, value)]
+
     def schema(self) -> Mapping[str, Any]:
         return {"type": "string"}
 
@@ -41,6 +53,24 @@ class Label(Codec[str]):
     def features(self, value: str) -> Floats:
         """A number that is the same for the same label everywhere (not Python's salted hash)."""
         return np.array([int(self.fingerprint(value)[:8], 16)], dtype=np.float64)
+
+
+def count_labels(values: Sequence[Any]) -> int:
+    """How many labels the column has; 0 where it is no column of labels."""
+    told = [str(v).strip() for v in values if isinstance(v, (str, int, float)) and str(v).strip()]
+    counts = Counter(told)
+    usual = 2 <= len(counts) <= _MOST_LABELS and len(told) >= max(_LEAST_ROWS * len(counts), 0.5 * len(values))
+    return len(counts) if usual else 0
+
+
+def name_rank(name: str) -> int:
+    """Place in the list of usual names; behind it where the name says nothing."""
+    words = set(re.split(r"[\W_\d]+", name.casefold()))
+    return next((i for i, known in enumerate(_NAMES) if known in words), len(_NAMES))
+
+
+def is_usual_name(name: str) -> bool:
+    return name_rank(name) < len(_NAMES)
 
 
 def answers_of(probabilities: Floats, labels: Sequence[str], threshold: float | None) -> list[Prediction[str]]:

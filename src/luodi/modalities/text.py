@@ -26,10 +26,17 @@ _PIECE = 4  # characters of a piece: two Chinese words, or most of an English on
 
 
 class Text(Modality[str]):
+    def __init__(self, *, exact: bool = False) -> None:
+        """`exact`: every character stays where it was, for answers that point to places. Else the text is trimmed, and
+        spellings of one character are made one (NFC)."""
+        self.exact = exact
+
     def decode(self, wire: Any) -> str:
         if not isinstance(wire, (str, int, float)):
             message = tr("A text must be a string, not {kind}.").format(kind=type(wire).__name__)
             raise DataError(message, code="data.text")
+        if self.exact:
+            return str(wire).encode("utf-8", "replace").decode()  # half a surrogate pair becomes one "?"
         text = unicodedata.normalize("NFC", str(wire)).encode("utf-8", "replace").decode()
         return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 

@@ -1,4 +1,4 @@
-"""An encoder with a linear head: one answer for the whole input."""
+"""Encoders with a linear head: one answer for the whole input."""
 
 from __future__ import annotations
 
@@ -25,3 +25,23 @@ class EncoderHead(nn.Module):
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # B x T x 1
         pooled = (hidden * mask).sum(1) / mask.sum(1)
         return {"logits": self.head(self.dropout(pooled))}
+
+
+class PictureHead(nn.Module):
+    """Mean of the last layer over all positions, dropout, one linear layer.
+
+    The mean, not the class token: as good (Beyer et al. 2022, arXiv:2205.01580, found it better at small sizes), and
+    networks without such a token have a mean too.
+    """
+
+    def __init__(self, encoder: nn.Module, *, num_labels: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        width: int = encoder.config.hidden_size  # type: ignore[union-attr,assignment]
+        self.head = nn.Linear(width, num_labels)
+
+    def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        """pixel_values: B x C x H x W, brought to mean 0 and spread 1. Gives logits: B x labels."""
+        hidden = self.encoder(pixel_values=pixel_values).last_hidden_state  # B x T x width
+        return {"logits": self.head(self.dropout(hidden.mean(1)))}

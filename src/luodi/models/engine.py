@@ -46,10 +46,12 @@ def to_torch(batch: Batch, device: str = "cpu") -> dict[str, torch.Tensor]:
 
 
 def save_network(model: torch.nn.Module, folder: Path) -> None:
-    """safetensors; tied weights are written once for each name, since the format refuses shared memory."""
+    """safetensors; of weights that are tied the first name alone, since the format refuses shared memory."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS)
+    state = model.state_dict()
+    first = {tensor.data_ptr(): name for name, tensor in reversed(state.items())}
+    kept = {name: t for name, t in state.items() if first[t.data_ptr()] == name or not t.numel()}
+    save_file({name: t.detach().cpu().contiguous().clone() for name, t in kept.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # the library leaves it to its owner alone; a service may run as another user
 
 
@@ -58,5 +60,9 @@ def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], 
     if threads:
         torch.set_num_threads(threads)
     model = task.build(ScratchBase(name=str(network["base"]), config=network["config"]))
-    model.load_state_dict(load_file(folder / WEIGHTS))
+    weights = load_file(folder / WEIGHTS)
+    state = model.state_dict()
+    written = {state[name].data_ptr(): name for name in weights if name in state}
+    tied = {name: written.get(t.data_ptr(), "") for name, t in state.items() if name not in weights}
+    model.load_state_dict({**weights, **{name: weights[twin] for name, twin in tied.items() if twin}})
     return TorchEngine(model=model.eval())

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from luodi.core.disk import reserve
 from luodi.core.progress import progress
 from luodi.core.store import write_atomically
 from luodi.core.task import batches_by_length, item_size
@@ -89,7 +90,8 @@ def keep_activations(
     width = int(split.whole.config.hidden_size)  # type: ignore[union-attr,arg-type]
     marker = file.with_suffix(".whole")
     if not marker.is_file():
-        rows = np.memmap(file, KEPT, "w+", shape=(int(starts[-1]), width))
+        reserve(file, int(starts[-1]) * width * np.dtype(KEPT).itemsize)
+        rows = np.memmap(file, KEPT, "r+", shape=(int(starts[-1]), width))
         _fill(split.lower.to(device), items, collate, rows, starts)
         rows.flush()
         write_atomically(marker, str(len(items)))
@@ -113,8 +115,9 @@ def _fill(
         batch = to_torch(collate([items[p] for p in places]), device)
         with torch.inference_mode():
             hidden = lower(input_ids=batch[IDS], attention_mask=batch["attention_mask"]).last_hidden_state
-        for place, values in zip(places, hidden.float().cpu().numpy(), strict=True):
-            rows[starts[place] : starts[place + 1]] = values[: sizes[place]]
+        real = hidden[batch["attention_mask"].bool()].float().cpu().numpy()  # of all items, one after the other
+        for place, end in zip(places, np.cumsum([sizes[p] for p in places]), strict=True):
+            rows[starts[place] : starts[place + 1]] = real[end - sizes[place] : end]
         done += len(places)
         progress(tr("frozen layers"), done, len(items))
 

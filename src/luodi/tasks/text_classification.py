@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +12,17 @@ import numpy as np
 from luodi.core.task import Base, OnePassTask, Processor, Recognition, Schema, Task, pad
 from luodi.core.types import Array, Batch, Example, Item, Prediction
 from luodi.messages import tr
-from luodi.modalities.label import LABEL_METRICS, Label, answers_of, softmax, stacked_labels, with_labels
+from luodi.modalities.label import (
+    LABEL_METRICS,
+    Label,
+    answers_of,
+    count_labels,
+    is_usual_name,
+    name_rank,
+    softmax,
+    stacked_labels,
+    with_labels,
+)
 from luodi.modalities.text import Text, ngram_buckets
 
 if TYPE_CHECKING:
@@ -21,14 +30,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
-# What people call the column with the answer, the surest first.
-_NAMES = (
-    "label", "target", "标签", "class", "sentiment", "情感", "intent", "意图", "category", "类别", "分类", "topic",
-    "主题", "rating", "评分", "score", "stars", "answer", "答案",
-)  # fmt: skip
 _BUCKETS = 2**18  # 1-4-grams of 10,000 reviews fill them once; four times as many scored the same on validation
 _MOST_WIDE_LABELS = 20  # 1 MB a label
-_MOST_LABELS, _LEAST_ROWS = 500, 5  # a label with fewer than 5 rows can hardly be learned
 
 
 class TextClassification(OnePassTask[str, str]):
@@ -43,8 +46,8 @@ class TextClassification(OnePassTask[str, str]):
         if not any(texts.values()):
             return None
         text = max(texts, key=lambda name: texts[name])
-        counts = {name: _count_labels(values) for name, values in table.items() if name != text}
-        labels = sorted((n for n in counts if counts[n]), key=lambda name: (_rank(name), counts[name]))
+        counts = {name: count_labels(values) for name, values in table.items() if name != text}
+        labels = sorted((n for n in counts if counts[n]), key=lambda name: (name_rank(name), counts[name]))
         if not labels:
             return None
         best, *others = labels
@@ -53,7 +56,7 @@ class TextClassification(OnePassTask[str, str]):
         if others:
             told = tr("It could also be: {names}; name another one with --target.")
             reason += " " + told.format(names=", ".join(others))
-        confidence = 0.9 if _rank(best) < len(_NAMES) else 0.5 if others else 0.7
+        confidence = 0.9 if is_usual_name(best) else 0.5 if others else 0.7
         return Recognition(input=(text,), target=best, confidence=confidence, reason=reason)
 
     def learn(self, examples: Sequence[Example[str, str]], schema: Schema) -> Schema:
@@ -136,17 +139,3 @@ def _text_likeness(values: Sequence[Any]) -> float:
     if distinct < 0.3 or lengths.std() < 0.15 * lengths.mean() or letters < 0.5 or addresses > 0.5:
         return 0.0
     return float(min(lengths.mean(), 300.0) * distinct)
-
-
-def _count_labels(values: Sequence[Any]) -> int:
-    """How many labels the column has; 0 where it is no column of labels."""
-    told = [str(v).strip() for v in values if isinstance(v, (str, int, float)) and str(v).strip()]
-    counts = Counter(told)
-    usual = 2 <= len(counts) <= _MOST_LABELS and len(told) >= max(_LEAST_ROWS * len(counts), 0.5 * len(values))
-    return len(counts) if usual else 0
-
-
-def _rank(name: str) -> int:
-    """Place in the list of usual names; behind it where the name says nothing."""
-    words = set(re.split(r"[\W_\d]+", name.casefold()))
-    return next((i for i, known in enumerate(_NAMES) if known in words), len(_NAMES))

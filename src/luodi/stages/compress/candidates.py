@@ -30,6 +30,7 @@ from luodi.core.bundle import (
     require_parity,
     seal_bundle,
 )
+from luodi.core.disk import is_full
 from luodi.core.machine import Cpu
 from luodi.core.progress import say
 from luodi.core.task import Task
@@ -107,17 +108,24 @@ def make_all(workshop: Workshop) -> Made:
         source = bundles[next(name for name in step.sources if name in bundles)]
         try:
             bundles[step.name] = _made(step, source, workshop)
-        except LuodiError as error:
-            failed[step.name] = error.message
         except Exception as error:  # an exporter that cannot do a network must not cost the other candidates
-            _log.debug("%s failed", step.name, exc_info=True)
-            failed[step.name] = tr("It could not be made: {kind}: {reason}").format(
-                kind=type(error).__name__, reason=str(error).strip().partition("\n")[0][:200]
-            )
+            failed[step.name] = _why_failed(step, error)
         if step.name in failed:
             say(tr("{name}: refused. {reason}").format(name=step.name, reason=failed[step.name]))
     parities = {name: _parity(bundle, workshop.trained) for name, bundle in bundles.items()}
     return Made(bundles=bundles, parities=parities, failed=failed, not_tried=not_tried)
+
+
+def _why_failed(step: Step, error: Exception) -> str:
+    """Raises it again where the disk is full: that says nothing of the candidate, and the result must not depend on
+    it."""
+    if is_full(error):
+        raise error
+    if isinstance(error, LuodiError):
+        return error.message
+    _log.debug("%s failed", step.name, exc_info=error)
+    reason = str(error).strip().partition("\n")[0][:200]
+    return tr("It could not be made: {kind}: {reason}").format(kind=type(error).__name__, reason=reason)
 
 
 def _why_not(step: Step, workshop: Workshop, bundles: Mapping[str, Any]) -> str:
@@ -177,7 +185,9 @@ def _seal(
     opener = importlib.import_module(told.processor).open_processor
     engine = importlib.import_module(step.engine).open_engine(draft / "weights", source.task, network, workshop.threads)
     inputs = [source.task.input.decode(pair.input) for pair in source.golden]
-    made = replace(source, path=draft, manifest=manifest, processor=opener(draft / "processor"), engine=engine)
+    processor = opener(draft / "processor")
+    task = source.task.with_processor(processor)
+    made = replace(source, path=draft, manifest=manifest, task=task, processor=processor, engine=engine)
     seal_bundle(draft, manifest, golden_pairs(source.task, inputs, made.predict(inputs)))
 
 
@@ -189,9 +199,10 @@ def _parity(made: Bundle[Any, Any], trained: Bundle[Any, Any]) -> Parity:
 
 
 def _items(source: Bundle[Any, Any], workshop: Workshop, count: int) -> list[Item]:
-    """Encoded inputs, the same ones each time."""
+    """Encoded inputs, the same ones each time, with all that the network can be given."""
     places = np.random.default_rng(0).permutation(len(workshop.seen))[:count]
-    return source.task.encode([workshop.seen[i].input for i in places], source.processor)
+    items = source.task.encode([workshop.seen[i].input for i in places], source.processor)
+    return [source.task.widest(item, workshop.trained.engine) for item in items]
 
 
 def _trace(source: Bundle[Any, Any], workshop: Workshop) -> tuple[ExportedProgram, list[str]]:
@@ -224,8 +235,9 @@ def _correct(source: Bundle[Any, Any], engine: str, workshop: Workshop, draft: P
     for batch in _calibration(source, workshop):
         found = made.run(batch)
         for name, expected in source.engine.run(batch).items():
-            if expected.ndim == 2:  # one row an example; where there is one a position, padding would count too
-                gaps.setdefault(name, []).append((expected - found[name]).mean(0))
+            if expected.ndim == 2 or len(expected) == 1:  # several rows of positions: padding would count too
+                gap = expected - found[name]
+                gaps.setdefault(name, []).append(gap.reshape(-1, gap.shape[-1]).mean(0))
     del made  # Windows does not replace a file that is open
     backend.shift_outputs(draft / "weights", {name: np.mean(rows, axis=0) for name, rows in gaps.items()})
 

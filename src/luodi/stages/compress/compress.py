@@ -138,8 +138,8 @@ def tell(
             "{size:.1f} MB, not {large:.1f} MB; {metric} {difference:+.4f} [{low:+.4f}, {high:+.4f}] on validation."
         ).format(
             name=chosen, speedup=row.times.speedup.value, p50=row.times.p50_ms.value, slow=trained.times.p50_ms.value,
-            size=row.size_mb, large=trained.size_mb, metric=metric.name, difference=row.judged.difference.value,
-            low=row.judged.difference.low, high=row.judged.difference.high,
+            size=row.size_mb, large=trained.size_mb, metric=metric.name, difference=row.judged.difference.value + 0.0,
+            low=row.judged.difference.low + 0.0, high=row.judged.difference.high + 0.0,  # -0.0 + 0.0 is 0.0
         )  # fmt: skip
     second = tr("Confirmed once on the test set: {metric} {value:.4f} [{low:.4f}, {high:.4f}], n = {n}.").format(
         metric=metric.name, value=confirmed.value, low=confirmed.low, high=confirmed.high, n=confirmed.n

@@ -12,7 +12,8 @@ class CompressSettings:
     max_slice_loss: float = 0.02
     """The same for the worst slice, where the loss there is not chance."""
     min_agreement: float = 0.95
-    """Smallest share of validation examples that a candidate answers as the trained model does."""
+    """Smallest share of a candidate's answers on validation examples (labels, entities) that are those of the trained
+    model."""
     threads: int | None = None
     """Threads for timing; all of the machine's where not said."""
     vocabulary: int = 30_000

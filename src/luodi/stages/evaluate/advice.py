@@ -101,7 +101,7 @@ def _weak_class(details: Mapping[str, Any]) -> Iterator[str]:
     worst = min(classes, key=lambda r: r["recall"])
     others = sum(r["recall"] * r["n"] for r in classes) / sum(r["n"] for r in classes)
     if worst["recall"] < others - FAR_OFF:
-        yield tr("{label} is recognised in {recall:.0%} of its {n} rows: more examples of it help most.").format(
+        yield tr("{label} is recognised in {recall:.0%} of its {n} cases: more examples of it help most.").format(
             label=worst["label"], recall=worst["recall"], n=worst["n"]
         )
 

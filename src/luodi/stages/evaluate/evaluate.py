@@ -19,8 +19,15 @@ from luodi.messages import tr
 from luodi.stages.evaluate import advice, tables
 from luodi.stages.evaluate.baselines import Answers, answer_simply, learning_curve
 from luodi.stages.evaluate.config import EvaluateSettings
-from luodi.stages.evaluate.findings import Beaten, find, say_limits
-from luodi.stages.evaluate.mistakes import ERRORS, PREDICTIONS, mistakes_of, write_mistakes, write_predictions
+from luodi.stages.evaluate.findings import Beaten, chance_z, find, say_limits
+from luodi.stages.evaluate.mistakes import (
+    ERRORS,
+    PREDICTIONS,
+    mistakes_of,
+    with_thumbnails,
+    write_mistakes,
+    write_predictions,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +62,7 @@ def evaluate(
     metric = deciding_metric(task, [limit.name for limit in contract.quality])
     answers = bundle.examine(test, task.metrics, tr("answering the test set"))
     simple = answer_simply(task, dataset, folder, seed=seed)
-    beaten = hold_against(test, answers, simple["test"], metric)
+    beaten = hold_against(task, test, answers, simple["test"], metric)
     numbers = {**score(task, test, answers, metric), **_baseline_numbers(beaten)}
     judgements = contract.judge("evaluate", numbers)
     mistakes = mistakes_of(task, test, answers, metric)
@@ -63,7 +70,8 @@ def evaluate(
     write_mistakes(folder / ERRORS, mistakes)
     details: dict[str, Any] = {
         "metric": metric.name, "openings": openings, "baselines": [b.as_row() for b in beaten],
-        "slices": tables.slice_rows(numbers), "wrong": len(mistakes), "errors": mistakes[: settings.errors],
+        "slices": tables.slice_rows(numbers), "wrong": len(mistakes),
+        "errors": with_thumbnails(task, test, mistakes[: settings.errors]),
         "curve": _curve(task, dataset, simple["validation"], metric, seed), **_tables(task, test, answers),
     }  # fmt: skip
     details["beyond_contract"] = find(metric, numbers, beaten, details)
@@ -73,13 +81,17 @@ def evaluate(
 
 
 def hold_against(
-    examples: Sequence[Example[X, Y]], answers: Sequence[Prediction[Y]], simple: Answers, metric: Metric
-) -> list[Beaten]:
+    task: Task[X, Y], examples: Sequence[Example[X, Y]], answers: Sequence[Prediction[Y]], simple: Answers,
+    metric: Metric,
+) -> list[Beaten]:  # fmt: skip
     """Each baseline with its own score, our distance from it and the paired p; the strongest first."""
     targets = [e.target for e in examples]
     gaps = against(examples, answers, simple, metric)
     found = [
-        Beaten(name=name, score=with_interval(metric, metric.sums(targets, theirs)), gap=gaps[name][0], p=gaps[name][1])
+        Beaten(
+            name=name, score=with_interval(metric, metric.sums(targets, theirs)), gap=gaps[name][0], p=gaps[name][1],
+            above_chance=chance_z(targets, [a.value for a in theirs]) if task.output.is_choice else 0.0,
+        )
         for name, theirs in simple.items()
     ]
     return sorted(found, key=lambda b: b.gap.value)
@@ -99,14 +111,19 @@ def _curve(task: Task[X, Y], dataset: Dataset[X, Y], simple: Answers, metric: Me
 def _tables(
     task: Task[X, Y], examples: Sequence[Example[X, Y]], answers: Sequence[Prediction[Y]]
 ) -> dict[str, Any]:
-    """Confusion, classes and calibration, where an answer is one label out of a closed set."""
-    if not task.output.is_choice:
+    """Classes, where answers have parts that count; confusion and calibration, where each is one label."""
+    truths = [parts for e in examples if (parts := task.output.counted(e.target)) is not None]
+    found = [parts for a in answers if (parts := task.output.counted(a.value)) is not None]
+    if len(truths) < len(examples):
         return {}
+    classes = {"per_class": tables.per_class(truths, found, task.schema.labels)}
+    if not task.output.is_choice:
+        return classes
     targets, given = [str(e.target) for e in examples], [str(a.value) for a in answers]
     labels = sorted({*task.schema.labels, *targets, *given})
     confusion = tables.confusion_of(targets, given, labels)
     told: dict[str, Any] = {
-        "labels": labels, "confusion": confusion.tolist(), "per_class": tables.per_class(confusion, labels),
+        "labels": labels, "confusion": confusion.tolist(), **classes,
         "confused": tables.confused_pairs(confusion, labels),
     }  # fmt: skip
     sure = [a.confidence for a in answers if a.confidence is not None]

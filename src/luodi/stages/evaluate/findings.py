@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+import numpy as np
+
 from luodi.core.contract import Judgement, explain_judgement
 from luodi.core.measure import Measure, Metric
+from luodi.core.types import Array
 from luodi.messages import tr
 
 # Half-width of a 95 % interval to the distance seen with 80 % power: (1.96 + 0.84) / 1.96, squared.
 POWER = 2.04
 FEWEST_TO_SPEAK = 30
+SURE_Z = 2.0
+PLAINEST = "majority"  # the baseline that never looks at the input
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +30,8 @@ class Beaten:
     gap: Measure
     """Positive where the model is better, in the metric's direction."""
     p: float
+    above_chance: float = 0.0
+    """Its `chance_z`."""
 
     def as_row(self) -> dict[str, Any]:
         gap = {"value": self.gap.value, "low": self.gap.low, "high": self.gap.high}
@@ -36,8 +43,10 @@ def find(
     metric: Metric, numbers: Mapping[str, Measure], beaten: Sequence[Beaten], details: Mapping[str, Any]
 ) -> list[str]:
     """How far above the baselines, then what should worry a reader."""
-    held = [sentence for b in beaten for sentence in _held_against(metric, b)]
-    return [*held, *_collapse(details), *_weak_slice(metric, numbers), *_openings(details["openings"])]
+    nothing = list(_no_better_than_chance(beaten, details))
+    # Where nothing was learned, more test rows would not help.
+    held = [told for b in beaten for told in (_held_against(metric, b) if not nothing else [_beats(metric, b)])]
+    return [*nothing, *held, *_collapse(details), *_weak_slice(metric, numbers), *_openings(details["openings"])]
 
 
 def say_limits(judgements: Sequence[Judgement]) -> list[str]:
@@ -63,17 +72,72 @@ def say_p(p: float) -> str:
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}" if p < 0.01 else f"p = {p:.2f}"
 
 
+def chance_z(targets: Sequence[Any], answers: Sequence[Any]) -> float:
+    """How many standard deviations more answers are right than if they had been dealt out at random among the rows.
+    0 where all answers, or all targets, are one."""
+    places = {label: i for i, label in enumerate(sorted({*targets, *answers}))}
+    counts = np.zeros((len(places), len(places)))
+    np.add.at(counts, ([places[t] for t in targets], [places[a] for a in answers]), 1)
+    return _z_of(counts)
+
+
+def _z_of(confusion: Sequence[Sequence[int]] | Array) -> float:
+    """Of the trace of a table of counts with these margins, under shuffling (Hoeffding 1951). Rows: targets; columns:
+    answers."""
+    counts = np.asarray(confusion, np.float64)
+    n, truth, given = counts.sum(), counts.sum(1), counts.sum(0)
+    if n < 2:
+        return 0.0
+    grand = float(truth @ given) / n**2
+    centred = np.eye(len(counts)) - given[:, None] / n - truth[None, :] / n + grand
+    variance = float((truth[:, None] * given[None, :] * centred**2).sum()) / (n - 1)
+    return float((np.trace(counts) - grand * n) / variance**0.5) if variance > 1e-12 else 0.0
+
+
+def _no_better_than_chance(beaten: Sequence[Beaten], details: Mapping[str, Any]) -> Iterator[str]:
+    """The model tells nothing. Nor does a simple one: shuffled rows look so, and a wrong column."""
+    n = sum(map(sum, details.get("confusion", ())))
+    asked = sum(row["n"] > 0 for row in details.get("per_class", ()))
+    if n < FEWEST_TO_SPEAK or asked < 2 or _z_of(details["confusion"]) >= SURE_Z:
+        return
+    if better := next((b for b in beaten if b.above_chance >= SURE_Z), None):
+        yield tr(
+            "On {n} test rows the model does no better than chance, and {name} does ({score:.3f}): it is not the data. "
+            "Train for more epochs, or with another learning rate."
+        ).format(n=n, name=better.name, score=better.score.value)
+        return
+    names = ", ".join(b.name for b in beaten if b.name != PLAINEST)
+    yield tr(
+        "On {n} test rows neither the model nor {names} does better than chance: the answers do not seem to depend on "
+        "the input. Look at a few rows: were they shuffled, is it the right column?"
+    ).format(n=n, names=names)
+
+
 def _held_against(metric: Metric, b: Beaten) -> Iterator[str]:
+    yield _beats(metric, b)
+    yield from _too_few(b)
+
+
+def _beats(metric: Metric, b: Beaten) -> str:
     beats = b.gap.low > 0
-    sentence = (
-        tr("Beats {name} ({score:.3f}) by {gap} points [{low}, {high}], {p}.") if beats
-        else tr("Does not beat {name} ({score:.3f}): {gap} points [{low}, {high}], {p}.")
-    )  # fmt: skip
-    yield sentence.format(
+    if metric.unit:
+        won, lost = (
+            tr("Beats {name} ({score:.3f}) by {gap} [{low}, {high}], {p}."),
+            tr("Does not beat {name} ({score:.3f}): {gap} [{low}, {high}], {p}."),
+        )
+    else:
+        won, lost = (
+            tr("Beats {name} ({score:.3f}) by {gap} points [{low}, {high}], {p}."),
+            tr("Does not beat {name} ({score:.3f}): {gap} points [{low}, {high}], {p}."),
+        )
+    return (won if beats else lost).format(
         name=b.name, score=b.score.value, p=say_p(b.p), gap=points(metric, b.gap.value, sign=not beats),
         low=points(metric, b.gap.low, sign=True), high=points(metric, b.gap.high, sign=True),
     )  # fmt: skip
-    if beats or b.gap.high < 0:
+
+
+def _too_few(b: Beaten) -> Iterator[str]:
+    if b.gap.low > 0 or b.gap.high < 0:
         return
     if b.gap.value <= 0:
         yield tr("On these {n} rows nothing shows that the model is worth more than {name}.").format(

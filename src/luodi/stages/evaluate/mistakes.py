@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,26 @@ def mistakes_of(
     """Answers that differ from the truth, the worst by the metric first, among equals the most confident."""
     sums = metric.sums([e.target for e in examples], answers)
     each = np.asarray(metric.pool(sums)) * (1 if metric.higher_is_better else -1)
-    rows = [_row(task, e, a) for e, a in zip(examples, answers, strict=True)]
-    wrong = [i for i, row in enumerate(rows) if row["target"] != row["answer"]]
-    return [rows[i] for i in sorted(wrong, key=lambda i: (each[i], -(rows[i]["confidence"] or 0.0), i))]
+    pairs = list(zip(examples, answers, strict=True))
+    encode, caption = task.output.encode, task.output.caption
+    wrong = [i for i, (e, a) in enumerate(pairs) if encode(e.target) != encode(a.value)]
+    worst = sorted(wrong, key=lambda i: (each[i], -(answers[i].confidence or 0.0), i))
+    return [
+        {
+            "id": e.id, "input": task.input.caption(e.input), "target": caption(e.target), "answer": caption(a.value),
+            "confidence": a.confidence,
+        }
+        for e, a in (pairs[i] for i in worst)
+    ]  # fmt: skip
+
+
+def with_thumbnails(
+    task: Task[X, Y], examples: Sequence[Example[X, Y]], mistakes: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rows with a small picture of the input, where an input is for the eye."""
+    inputs = {e.id: e.input for e in examples}
+    drawn = [(row, task.input.thumbnail(inputs[row["id"]])) for row in mistakes]
+    return [{**row, "picture": picture} if picture else dict(row) for row, picture in drawn]
 
 
 def write_mistakes(path: Path, mistakes: Sequence[dict[str, Any]]) -> None:
@@ -46,17 +63,12 @@ def write_predictions(
     """One JSON line an answer, in the order of the split."""
     lines = []
     for example, answer in zip(examples, answers, strict=True):
-        row = _row(task, example, answer)
-        told = {"id": row["id"], "target": row["target"], "answer": row["answer"], "confidence": row["confidence"]}
-        lines.append(json.dumps({**told, "scores": dict(answer.scores)}, ensure_ascii=False) + "\n")
+        told = {
+            "id": example.id, "target": task.output.encode(example.target), "answer": task.output.encode(answer.value),
+            "confidence": answer.confidence, "scores": dict(answer.scores),
+        }  # fmt: skip
+        lines.append(json.dumps(told, ensure_ascii=False) + "\n")
     write_atomically(path, "".join(lines))
-
-
-def _row(task: Task[X, Y], example: Example[X, Y], answer: Prediction[Y]) -> dict[str, Any]:
-    return {
-        "id": example.id, "input": task.input.caption(example.input), "target": task.output.encode(example.target),
-        "answer": task.output.encode(answer.value), "confidence": answer.confidence,
-    }  # fmt: skip
 
 
 def _cell(value: Any) -> Any:

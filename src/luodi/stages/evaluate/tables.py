@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,16 +23,22 @@ def confusion_of(targets: Sequence[str], answers: Sequence[str], labels: Sequenc
     return counts
 
 
-def per_class(confusion: Array, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Precision, recall and F1 of each class; None where there is nothing to divide by."""
-    hits, truths, given = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+def per_class(
+    targets: Sequence[Sequence[tuple[str, Any]]], answers: Sequence[Sequence[tuple[str, Any]]], labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each class, from what codecs count; None where there is nothing to divide by. Classes
+    that `labels` does not name stand behind those that it does."""
+    hits, truths, given = Counter[str](), Counter[str](), Counter[str]()
+    for truth, answer in zip(targets, answers, strict=True):
+        truths.update(label for label, _ in truth)
+        given.update(label for label, _ in answer)
+        hits.update(label for label, _ in (Counter(truth) & Counter(answer)).elements())
     return [
         {
-            "label": label, "n": int(truths[i]),
-            "precision": _ratio(hits[i], given[i]), "recall": _ratio(hits[i], truths[i]),
-            "f1": _ratio(2 * hits[i], given[i] + truths[i]),
+            "label": label, "n": truths[label], "precision": _ratio(hits[label], given[label]),
+            "recall": _ratio(hits[label], truths[label]), "f1": _ratio(2 * hits[label], given[label] + truths[label]),
         }
-        for i, label in enumerate(labels)
+        for label in dict.fromkeys([*labels, *sorted({*truths, *given})])
     ]  # fmt: skip
 
 

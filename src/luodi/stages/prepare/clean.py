@@ -16,6 +16,7 @@ from luodi.core.store import write_atomically
 from luodi.core.task import Task
 from luodi.core.types import Example, SplitName, X, Y
 from luodi.messages import tr
+from luodi.stages.prepare.repairs import narrow, notes_of_wide_answers
 
 DUPLICATE, CONTRADICTORY, UNREADABLE, LEAK, NOT_DRAWN = "duplicate", "contradictory", "unreadable", "leak", "not_drawn"
 AGREEMENT = 2 / 3
@@ -54,8 +55,7 @@ def write_dropped(path: Path, rows: Sequence[DroppedRow]) -> None:
 
 
 def drop(record: Record[X, Y], reason: str, detail: str, task: Task[X, Y]) -> DroppedRow:
-    wire = task.input.encode(record.example.input)
-    text = wire if isinstance(wire, str) else json.dumps(wire, ensure_ascii=False, default=str)
+    text = task.input.caption(record.example.input)
     return DroppedRow(file=record.file, row=record.row, reason=reason, detail=detail, text=text)
 
 
@@ -67,7 +67,7 @@ def answer(task: Task[X, Y], example: Example[X, Y]) -> str:
 
 def has_closed_answers(task: Task[X, Y], records: Sequence[Record[X, Y]]) -> bool:
     """Whether answers are choices out of a set, so that they can be counted, spelled and contradicted."""
-    return bool(records) and bool(task.learn([r.example for r in records], task.schema).labels)
+    return bool(records) and task.output.is_choice
 
 
 def merge_spellings(records: Sequence[Record[X, Y]]) -> tuple[list[Record[X, Y]], list[str]]:
@@ -78,10 +78,14 @@ def merge_spellings(records: Sequence[Record[X, Y]]) -> tuple[list[Record[X, Y]]
     counts: Counter[str] = Counter(target for target in targets if isinstance(target, str))
     spellings: dict[str, list[str]] = defaultdict(list)
     for label in sorted(counts, key=lambda label: (-counts[label], label)):
-        spellings[_folded(label)].append(label)
+        spellings[folded(label)].append(label)
     better: dict[Any, Any] = {}
+    wide: dict[str, str] = {}
     notes: list[str] = []
-    for best, *others in spellings.values():
+    for commonest, *others in spellings.values():
+        best = narrow(commonest)
+        if best != commonest:
+            better[commonest] = wide[commonest] = best
         if not others:
             continue
         better |= dict.fromkeys(others, best)
@@ -90,6 +94,7 @@ def merge_spellings(records: Sequence[Record[X, Y]]) -> tuple[list[Record[X, Y]]
         notes.append(message.format(count=sum(counts[label] for label in others), best=best, others=told))
     if not better:
         return list(records), []
+    notes = [*notes_of_wide_answers(wide, sum(counts[label] for label in wide)), *notes]
     return [_with_target(r, better) for r in records], notes
 
 
@@ -136,7 +141,8 @@ def _faults_of_copies(
     }
 
 
-def _folded(label: str) -> str:
+def folded(label: str) -> str:
+    """Equal for labels that a person would call the same."""
     return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 

@@ -17,6 +17,9 @@ class PrepareSettings:
     leaks: Literal["drop", "keep"] = "drop"
     """Rows of given splits that are copies of held-out rows: dropped, or kept to compare with published scores. Scores
     with them kept are higher than on new rows, and every report says so."""
+    giveaways: Literal["refuse", "keep"] = "refuse"
+    """Inputs that tell the answer by a mark alone (the answer's own words, a tag at the beginning): refused, or kept
+    where rows to come will have the mark as well."""
     rows: int | None = None
     """Take only so many rows, drawn at random: for a quick trial."""
 

@@ -41,6 +41,8 @@ class Facts:
     closed: bool
     keeps_leaks: bool = False
     """The user wants given splits as they came, copies and all."""
+    giveaway: str | None = None
+    """What in the input gives the answer away, in words."""
 
 
 def make_datasheet(task: Task[X, Y], examples: Sequence[Example[X, Y]], facts: Facts) -> Datasheet:
@@ -49,17 +51,17 @@ def make_datasheet(task: Task[X, Y], examples: Sequence[Example[X, Y]], facts: F
         for family, name in task.slices(example).items():
             slices[family][name] += 1
     dropped = Counter(row.reason for row in facts.dropped)
-    targets: dict[str, Mapping[str, int]] = {
-        name: dict(Counter(a for a, s in zip(facts.strata, facts.splits, strict=True) if s == name).most_common())
-        for name in SPLITS
-    }
+    counted = [task.output.counted(e.target) for e in examples]
+    targets: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}
+    for parts, split in zip(counted, facts.splits, strict=True):
+        targets[split].update(label for label, _ in parts or ())
     leaked = leak_share(task, examples, facts)
     return Datasheet(
         rows_read=sum(source.rows for source in facts.sources),
         rows_kept=len(examples),
         dropped=dict(dropped.most_common()),
         splits={name: facts.splits.count(name) for name in SPLITS},
-        targets=targets if facts.closed else {},
+        targets={name: dict(found.most_common()) for name, found in targets.items()} if None not in counted else {},
         slices={family: dict(found.most_common()) for family, found in slices.items()},
         sources={source.name: _told(source) for source in facts.sources},
         leak_share=leaked,
@@ -89,8 +91,13 @@ def refusals_of(facts: Facts, sheet: Datasheet) -> Iterator[str]:
     if sheet.rows_kept < LEAST_ROWS:
         message = tr("{count} usable rows; at least {least} are needed.")
         yield message.format(count=sheet.rows_kept, least=LEAST_ROWS)
+        return  # all else that could be said follows from that
     if facts.closed:
         yield from _refusals_of_answers(facts)
+        if facts.giveaway:
+            yield facts.giveaway
+    if sheet.targets and not any(sheet.targets["train"].values()):
+        yield tr("All answers are empty: there is nothing to learn.")
     for name, count in sheet.splits.items():
         if not count:
             message = tr("No row is left for {split}: the groups are too few or too large.")
@@ -111,7 +118,7 @@ def _refusals_of_answers(facts: Facts) -> Iterator[str]:
         yield message.format(answer=next(iter(groups)))
     for stratum, found in sorted(groups.items()):
         if len(found) < LEAST_GROUPS:
-            message = tr("The answer {answer!r} has only {count} independent rows; at least {least} are needed.")
+            message = tr("Too few independent rows have the answer {answer!r}: {count}; at least {least} are needed.")
             yield message.format(answer=stratum, count=len(found), least=LEAST_GROUPS)
         elif "train" not in found_in[stratum]:
             yield tr("The answer {answer!r} is tested but never shown in training.").format(answer=stratum)

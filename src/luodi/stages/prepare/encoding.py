@@ -14,6 +14,11 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16", "utf-16"), (codecs.BOM_UTF16_BE, "utf-16", "utf-16"),
 )  # fmt: skip
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+# What tables are written with. Text read in the wrong order of bytes falls nearly all outside of it.
+_USUAL = re.compile(
+    r"[\t\n\r\x20-\x7e\u00a0-\u024f\u2010-\u2027\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef\U0001f300-\U0001faff]"
+)
+USUAL_SHARE = 0.95
 LOST = "\ufffd"
 MOST_DAMAGE = 1e-3
 """Share of characters that may be lost; above it the file is in some other encoding, not damaged."""
@@ -29,11 +34,12 @@ class Decoded:
 
 def decode(data: bytes, name: str) -> Decoded:
     """Raises DataError where the bytes are no text, or in an encoding that is not known for certain."""
-    for mark, encoding, told in _MARKS:
-        if data.startswith(mark):
-            return _lenient(data, encoding, told)
+    _require_no_other_format(data, name)
+    if found := _marked(data) or _bare_utf16(data):
+        return found
     if b"\0" in data or len(_CONTROL.findall(data[:65536].decode("latin-1"))) > len(data[:65536]) * 0.02:
-        raise DataError(tr("{file} is not a text file.").format(file=name), code="data.binary")
+        message = tr("{file} is not a text file.").format(file=name)
+        raise DataError(message, code="data.binary", hint=tr("Save the data as CSV in UTF-8."))
     for encoding in ("utf-8", "gb18030"):
         try:
             text = data.decode(encoding)
@@ -56,6 +62,53 @@ def _lenient(data: bytes, encoding: str, told: str) -> Decoded:
     except UnicodeDecodeError:
         text = data.decode(encoding, "replace")
         return Decoded(text=text, encoding=told, damaged=text.count(LOST))
+
+
+def _marked(data: bytes) -> Decoded | None:
+    """By the byte order mark that it begins with."""
+    for mark, encoding, told in _MARKS:
+        if data.startswith(mark):
+            found = _lenient(data, encoding, told)
+            if found.damaged <= max(1, MOST_DAMAGE * len(found.text)):
+                return found
+    return None
+
+
+def _bare_utf16(data: bytes) -> Decoded | None:
+    """UTF-16 without its mark: in the right order of bytes, and in no other, it reads as usual characters."""
+    if b"\0" not in data:  # commas and line ends have one
+        return None
+    for encoding in ("utf-16-le", "utf-16-be"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        sample = text[:100_000]
+        if "\0" not in text and len(_USUAL.findall(sample)) >= USUAL_SHARE * len(sample):
+            return Decoded(text=text, encoding="utf-16")
+    return None
+
+
+def _require_no_other_format(data: bytes, name: str) -> None:
+    """Files of other kinds that were given a table's ending, known by their first bytes."""
+    if data.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM6")):
+        told, hint = tr("a picture"), tr("Name a table, or a folder of tables or texts.")
+    elif data.startswith(b"PK\3\4") and b"xl/" in data:
+        told, hint = tr("an Excel workbook"), tr("Save the sheet as CSV (UTF-8) in Excel.")
+    elif data.startswith(b"\xd0\xcf\x11\xe0"):
+        told, hint = tr("an old Excel or Word file"), tr("Save the sheet as CSV (UTF-8) in Excel.")
+    elif data.startswith((b"PK\3\4", b"Rar!", b"7z\xbc\xaf", b"\xfd7zXZ", b"BZh")):
+        told, hint = tr("an archive"), tr("Unpack it, and name the file inside.")
+    elif data.startswith(b"\x1f\x8b"):
+        told, hint = tr("packed by gzip"), tr("Let its name end in .gz.")
+    elif data.startswith(b"PAR1"):
+        told, hint = tr("a Parquet file"), tr("Let its name end in .parquet.")
+    elif data.startswith(b"%PDF-"):
+        told, hint = tr("a PDF file"), tr("Save the data as CSV in UTF-8.")
+    else:
+        return
+    message = tr("{file} is {kind}, whatever its name says.").format(file=name, kind=told)
+    raise DataError(message, code="data.binary", hint=hint)
 
 
 def _is_chinese(text: str) -> bool:

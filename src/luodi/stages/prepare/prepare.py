@@ -9,20 +9,27 @@ from typing import Any, Generic
 
 import numpy as np
 
-from luodi.core.config import Brief, did_you_mean
+from luodi.core.config import Brief, did_you_mean, expand_columns, range_ends
 from luodi.core.progress import say
+from luodi.core.store import need_disk
 from luodi.core.task import Task
 from luodi.core.types import SPLITS, Columns, Dataset, Example, SplitName, X, Y
 from luodi.errors import ConfigError, DataError
 from luodi.messages import tr
-from luodi.stages.prepare import clean
+from luodi.stages.prepare import clean, repairs
 from luodi.stages.prepare.clean import DroppedRow, Record
 from luodi.stages.prepare.config import PrepareSettings
 from luodi.stages.prepare.datasheet import Facts, SourceFacts, make_datasheet, refusals_of
+from luodi.stages.prepare.giveaway import find_giveaway
 from luodi.stages.prepare.near_duplicates import group_places
 from luodi.stages.prepare.readers import RawRow, Table, read_table
-from luodi.stages.prepare.sources import Source, files_of, find_sources
+from luodi.stages.prepare.sources import PACKED, Source, files_of, find_sources, kind_of
 from luodi.stages.prepare.split import split_groups
+
+MOST_TEXTS = 8  # columns; a table with more of them holds numbers, of which repairs have been told already
+
+TIMES, SPACE = 4, 1 << 20
+"""Bytes written for each byte read, and besides: the rows again, in JSON, what was dropped, the report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +48,14 @@ class Reading(Generic[X, Y]):
     dropped: tuple[DroppedRow, ...]
     sources: tuple[SourceFacts, ...]
     notes: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    """What the model reads, as it is called in the first source."""
 
 
 def prepare(task: Task[X, Y], brief: Brief, settings: PrepareSettings, folder: Path) -> Prepared[X, Y]:
     """Raises DataError where a source cannot be read at all, ConfigError where a setting is impossible."""
     check_settings(settings)
+    need_disk(folder, SPACE + TIMES * sum(_size(p) for s in find_sources(brief.data, folder) for p in files_of(s)))
     return build(task, read_all(task, brief, folder), settings, brief.seed)
 
 
@@ -67,11 +77,13 @@ def read_all(task: Task[X, Y], brief: Brief, folder: Path) -> Reading[X, Y]:
     dropped: list[DroppedRow] = []
     facts: list[SourceFacts] = []
     notes: list[str] = []
+    read: list[Columns] = []
     for source in sources:
         table = read_table(source)
-        require_columns(table, brief.columns, source.name)
+        columns = require_columns(table, brief.columns, source.name)
+        read.append(columns)
         for raw in table.rows:
-            found = _read_row(task, raw, brief.columns, source, prefixes[source.name])
+            found = _read_row(task, raw, columns, source, prefixes[source.name])
             if isinstance(found, Record):
                 records.append(found)
             else:
@@ -79,12 +91,15 @@ def read_all(task: Task[X, Y], brief: Brief, folder: Path) -> Reading[X, Y]:
         paths = tuple(files_of(source))
         facts.append(SourceFacts(name=source.name, paths=paths, encoding=table.encoding, rows=len(table.rows)))
         notes += table.notes
+        if len(columns.input) <= MOST_TEXTS:
+            cells = [raw.cells for raw in table.rows]
+            notes += repairs.input_notes(cells, columns.input, columns.target, source.name)
         say(tr("{file}: {rows} rows read.").format(file=source.name, rows=len(table.rows)))
     if not records:
-        message = tr("None of the {count} rows can be used. The first one: {reason}")
-        message = message.format(count=len(dropped), reason=dropped[0].detail)
-        raise DataError(message, code="data.no_rows")
-    return Reading(records=tuple(records), dropped=tuple(dropped), sources=tuple(facts), notes=tuple(notes))
+        raise no_rows(len(dropped), dropped[0].detail)
+    return Reading(
+        records=tuple(records), dropped=tuple(dropped), sources=tuple(facts), notes=tuple(notes), columns=read[0].input
+    )
 
 
 def build(task: Task[X, Y], reading: Reading[X, Y], settings: PrepareSettings, seed: int) -> Prepared[X, Y]:
@@ -105,25 +120,60 @@ def build(task: Task[X, Y], reading: Reading[X, Y], settings: PrepareSettings, s
     records = _with_group_names(records, groups)
     strata = [clean.answer(task, r.example) if closed else "" for r in records]
     splits = _splits(records, groups, strata, settings, seed)
+    examples = [r.example for r in records]
+    giveaway = find_giveaway([e.input for e in examples], strata, reading.columns) if closed and records else None
+    refused = giveaway if settings.giveaways == "refuse" else None
+    notes += [giveaway] if giveaway and not refused else []
     facts = Facts(
         groups=tuple(groups), strata=tuple(strata), splits=tuple(splits), dropped=tuple(dropped),
         sources=reading.sources, notes=(*reading.notes, *notes), closed=closed, keeps_leaks=settings.leaks == "keep",
+        giveaway=refused,
     )  # fmt: skip
-    examples = [r.example for r in records]
     sheet = make_datasheet(task, examples, facts)
     parts = [tuple(e for e, s in zip(examples, splits, strict=True) if s == name) for name in SPLITS]
     dataset = Dataset(train=parts[0], validation=parts[1], test=parts[2], datasheet=sheet)
     return Prepared(dataset=dataset, dropped=tuple(dropped), refusals=tuple(refusals_of(facts, sheet)))
 
 
-def require_columns(table: Table, columns: Columns, file: str) -> None:
-    """DataError naming the nearest column where one that the brief names is not there."""
+def require_columns(table: Table, columns: Columns, file: str) -> Columns:
+    """The columns, ranges resolved. DataError naming the nearest one where one that the brief names is not there."""
+    faults = [row.fault for row in table.rows if row.fault]
+    if len(faults) == len(table.rows):
+        raise no_rows(len(faults), faults[0])
     if not table.columns:
         raise DataError(tr("{file} has no columns.").format(file=file), code="data.columns")
-    for name in filter(None, (*columns.input, columns.target, columns.group, columns.id)):
+    found = replace(columns, input=expand_columns(columns.input, table.columns))
+    for name in filter(None, (*found.input, found.target, found.group, found.id)):
         if name not in table.columns:
-            message = tr("{file} has no column {column!r}.").format(file=file, column=name)
-            raise DataError(message, code="data.column", hint=did_you_mean(name, table.columns))
+            raise no_column(name, table.columns, file)
+    if found.target in found.input and columns.target not in columns.input:
+        message = tr("The range {range} holds the column with the answer, {column!r}.")
+        message = message.format(range=", ".join(columns.input), column=found.target)
+        raise DataError(message, code="data.range", hint=tr("Leave it out: a list of two ranges does."))
+    return found
+
+
+def no_rows(count: int, reason: str) -> DataError:
+    message = tr("None of the {count} rows can be used. The first one: {reason}")
+    return DataError(message.format(count=count, reason=reason), code="data.no_rows")
+
+
+def no_column(name: str, known: Sequence[str], file: str) -> DataError:
+    """The error for a name that is no column; of a range, the end that is not there, or the order of both."""
+    ends = range_ends(name, known)
+    if ends and set(ends) <= set(known):
+        message = tr("In {file}, the column {last!r} stands before {first!r}.")
+        hint = tr("Write {range}.").format(range=f"{ends[1]}:{ends[0]}")
+        return DataError(message.format(file=file, first=ends[0], last=ends[1]), code="data.range", hint=hint)
+    lacking = next((end for end in ends if end not in known), name) if ends else name
+    message = tr("{file} has no column {column!r}.").format(file=file, column=lacking)
+    return DataError(message, code="data.column", hint=did_you_mean(lacking, known))
+
+
+def _size(path: Path) -> int:
+    """Bytes, as they will be when unpacked."""
+    size = path.stat().st_size
+    return 5 * size if path.suffix.lower() == PACKED or kind_of(path) == ".parquet" else size
 
 
 def _prefixes(sources: Iterable[Source]) -> dict[str, str]:
@@ -139,8 +189,8 @@ def _read_row(
     fault, file = raw.fault, raw.file or source.name
     if not fault:
         try:
-            example = task.read(raw.cells, columns)
-            named = replace(example, id=example.id or f"{prefix}:{raw.row}", source=file)
+            example = task.read(raw.cells, columns, raw.folder or source.path.parent)
+            named = replace(example, id=example.id or raw.file or f"{prefix}:{raw.row}", source=file)
             return Record(example=named, file=file, row=raw.row, split=source.split)
         except DataError as error:
             fault = error.message

@@ -15,10 +15,12 @@ from typing import Any
 from luodi.core.types import Row
 from luodi.errors import DataError
 from luodi.messages import tr
+from luodi.stages.prepare import repairs, tagged
 from luodi.stages.prepare.encoding import Decoded, decode
-from luodi.stages.prepare.sources import TEXTS, Source, files_of
+from luodi.stages.prepare.sources import PICTURES, TABLES, TAGGED, TEXTS, Source, files_of, kind_of
+from luodi.stages.prepare.unpack import read_bytes
 
-TEXT_COLUMN, LABEL_COLUMN = "text", "label"
+TEXT_COLUMN, PICTURE_COLUMN, LABEL_COLUMN = "text", "picture", "label"
 _DELIMITERS = (",", "\t", ";", "|")
 _INVISIBLE = " \t\r\n\u3000\ufeff\u200b\xa0"
 _LONGEST_CELL = 1 << 24  # characters; csv's own limit of 131,072 refuses a long article
@@ -33,6 +35,8 @@ class RawRow:
     """Why it cannot be used, in words."""
     file: str = ""
     """Where it is another than the source's name."""
+    folder: Path | None = None
+    """In which the files lie that its cells may name; None: where the source itself lies."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,42 +45,47 @@ class Table:
     rows: tuple[RawRow, ...]
     encoding: str
     notes: tuple[str, ...] = ()
+    """What was repaired, and what a reader may not expect, in words."""
+    has_header: bool = True
+    """Whether its columns were named in the file; else they are called 1, 2, ..."""
 
 
 def read_table(source: Source) -> Table:
     """Raises DataError in one line where the file as a whole cannot be read, or holds no row."""
-    if source.path.is_dir():
+    if kind_of(files[0] if (files := files_of(source)) else source.path) in PICTURES:
+        table = _read_pictures(source)
+    elif source.path.is_dir():
         table = _read_texts(source)
-    elif source.path.suffix.lower() == ".parquet":
+    elif kind_of(source.path) == ".parquet":
         table = _read_parquet(source)
     else:
         decoded = decode_file(source.path, source.name)
-        table = _READERS[source.path.suffix.lower()](decoded.text, source)
-        table = replace(
-            table, encoding=decoded.encoding, notes=(*_encoding_notes(decoded, source.name), *table.notes)
-        )
+        kind = kind_of(source.path)
+        table = _READERS[kind](repairs.one_line_end(decoded.text), source)
+        told = (*repairs.encoding_notes(decoded, source.name), *repairs.line_end_notes(decoded.text, source.name))
+        table = replace(table, encoding=decoded.encoding, notes=(*told, *table.notes))
+        if kind in TABLES and repairs.is_wide(decoded.text):
+            table = _with_narrow_numbers(table, source.name)
     if not table.rows:
-        raise DataError(tr("{file} holds no rows.").format(file=source.name), code="data.empty")
+        raise DataError(tr("{file} holds no rows.").format(file=source.name), code="data.empty", hint=_needed())
     return table
 
 
+def _with_narrow_numbers(table: Table, name: str) -> Table:
+    cells, notes = repairs.narrow_numbers([row.cells for row in table.rows], name)
+    rows = tuple(replace(row, cells=c) if c is not row.cells else row for row, c in zip(table.rows, cells, strict=True))
+    return replace(table, rows=rows, notes=(*table.notes, *notes))
+
+
 def decode_file(path: Path, name: str) -> Decoded:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = tr("{file} cannot be read: {reason}.").format(file=name, reason=error.strerror)
-        raise DataError(message, code="data.unreadable") from error
+    data = read_bytes(path, name)
     if not data.strip():
-        raise DataError(tr("{file} is empty.").format(file=name), code="data.empty")
+        raise DataError(tr("{file} is empty.").format(file=name), code="data.empty", hint=_needed())
     return decode(data, name)
 
 
-def _encoding_notes(decoded: Decoded, name: str) -> Iterator[str]:
-    if decoded.encoding != "utf-8":
-        yield tr("{file} was read as {encoding}.").format(file=name, encoding=decoded.encoding)
-    if decoded.damaged:
-        message = tr("{file}: {count} damaged characters were read as \ufffd.")
-        yield message.format(file=name, count=decoded.damaged)
+def _needed() -> str:
+    return tr("A table needs a line with the names of its columns, and below it a row for each example.")
 
 
 def _read_csv(text: str, source: Source) -> Table:
@@ -91,11 +100,16 @@ def _read_csv(text: str, source: Source) -> Table:
     records = [(line, cells) for line, cells in records if cells and any(cells)]
     if not records:
         raise DataError(tr("{file} is empty.").format(file=name), code="data.empty")
-    columns, notes = _clean_header(records[0][1], name)
+    has_header = not _is_numbers(records)
+    if has_header:
+        columns, notes = _clean_header(records.pop(0)[1], name)
+    else:
+        columns, notes = _numbered(records[0][1], name)
+    notes += tuple(repairs.line_break_notes(records, name))
     if delimiter != ("\t" if _is_tsv(source) else ","):
         notes += (tr("{file}: columns are separated by {delimiter!r}.").format(file=name, delimiter=delimiter),)
-    rows = tuple(_csv_row(line, cells, columns) for line, cells in records[1:])
-    return Table(columns=columns, rows=rows, encoding="", notes=notes)
+    rows = tuple(_csv_row(line, cells, columns) for line, cells in records)
+    return Table(columns=columns, rows=rows, encoding="", notes=notes, has_header=has_header)
 
 
 def _csv_row(line: int, cells: Sequence[str], columns: Sequence[str]) -> RawRow:
@@ -109,8 +123,27 @@ def _csv_row(line: int, cells: Sequence[str], columns: Sequence[str]) -> RawRow:
 Records = list[tuple[int, list[str]]]
 
 
+def _is_numbers(records: Records) -> bool:
+    """Whether the first line is a row already: numbers alone, as in the next one. 0, 1, 2, 3, ... are names that a
+    program gave to columns without any."""
+    first = records[0][1]
+    if len(records) < 2 or not all(repairs.is_number(cell) for _, cells in records[:2] for cell in cells):
+        return False
+    counted = ([str(i) for i in range(start, start + len(first))] for start in (0, 1))
+    return len(first) < 4 or first not in counted
+
+
+def _numbered(first: Sequence[str], file: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names for the columns of a table without a header, and what to say of them."""
+    names = tuple(str(i) for i in range(1, len(first) + 1))
+    if len(names) == 1:
+        return names, (tr("{file} has no line with names: its column is called 1.").format(file=file),)
+    message = tr("{file} has no line with names: its columns are called 1 to {last}, from left to right.")
+    return names, (message.format(file=file, last=names[-1]),)
+
+
 def _is_tsv(source: Source) -> bool:
-    return source.path.suffix.lower() == ".tsv"
+    return kind_of(source.path) == ".tsv"
 
 
 def _records_of_best(text: str, source: Source) -> tuple[Records, str]:
@@ -216,17 +249,54 @@ def _json_row(number: int, value: Any) -> RawRow:
     return RawRow(row=number, cells={name.strip(_INVISIBLE): cell for name, cell in value.items()})
 
 
+def _read_tagged(text: str, source: Source) -> Table:
+    """A row a sentence."""
+    sentences = tagged.read_sentences(text)
+    by_character = tagged.is_by_character(sentences)
+    rows = tuple(RawRow(row=s.line, cells=tagged.cells_of(s, by_character), fault=s.fault) for s in sentences)
+    notes: tuple[str, ...] = ()
+    if count := tagged.count_repairs(sentences):
+        message = tr("{file}: {count} entities begin with the tag of an inner part; they are read as conlleval does.")
+        notes = (message.format(file=source.name, count=count),)
+    return Table(columns=(tagged.TEXT, tagged.ENTITIES), rows=rows, encoding="", notes=notes)
+
+
 def _read_lines(text: str, source: Source) -> Table:
-    """A row a line; the label is the file's name where it can be one."""
-    columns, given = _text_columns(source)
-    lines = enumerate(text.replace("\r\n", "\n").split("\n"), 1)
+    """A row a line; the label is the file's name where it can be one. Tagged characters often come as .txt too."""
+    if tagged.is_tagged(text):
+        return _read_tagged(text, source)
+    columns, given = _columns_of(TEXT_COLUMN, source)
+    lines = enumerate(text.split("\n"), 1)
     rows = tuple(RawRow(row=i, cells={TEXT_COLUMN: line, **given}) for i, line in lines if line.strip())
     return Table(columns=columns, rows=rows, encoding="")
 
 
+def _read_pictures(source: Source) -> Table:
+    """A row a file, its name the cell; the label is the folder's name. What is in them is their task's to read."""
+    columns, given = _columns_of(PICTURE_COLUMN, source)
+    folder = source.path if source.path.is_dir() else source.path.parent
+    rows = [
+        RawRow(row=i, cells={PICTURE_COLUMN: p.name, **given}, file=f"{source.name}/{p.name}", folder=folder)
+        for i, p in enumerate(files_of(source), 1)
+    ]
+    return Table(columns=columns, rows=tuple(rows), encoding="")
+
+
+def read_pictures_below(folder: Path) -> Table:
+    """All pictures in a folder and the folders in it, each by its path from there. DataError where there are none."""
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    found = sorted(p for p in files if kind_of(p) in PICTURES)
+    if not found:
+        message = tr("{folder} holds no pictures.").format(folder=folder)
+        raise DataError(message, code="data.folder", hint=tr("Known: {names}.").format(names=", ".join(PICTURES)))
+    names = [p.relative_to(folder).as_posix() for p in found]
+    rows = [RawRow(row=i, cells={PICTURE_COLUMN: name}, folder=folder) for i, name in enumerate(names, 1)]
+    return Table(columns=(PICTURE_COLUMN,), rows=tuple(rows), encoding="")
+
+
 def _read_texts(source: Source) -> Table:
     """A folder: a row a file; the label is the folder's name."""
-    columns, given = _text_columns(source)
+    columns, given = _columns_of(TEXT_COLUMN, source)
     rows: list[RawRow] = []
     encodings: list[str] = []
     notes: list[str] = []
@@ -238,18 +308,20 @@ def _read_texts(source: Source) -> Table:
             rows.append(RawRow(row=number, cells={}, fault=error.message, file=file))
             continue
         encodings.append(decoded.encoding)
-        notes += _encoding_notes(decoded, file)
+        notes += repairs.encoding_notes(decoded, file)
         rows.append(RawRow(row=number, cells={TEXT_COLUMN: decoded.text, **given}, file=file))
     encoding = ", ".join(sorted(set(encodings)))
     if len(notes) > 3:  # a folder of a thousand GBK files is one fact, not a thousand
-        notes = [tr("{file} was read as {encoding}.").format(file=source.name, encoding=encoding)]
+        told = ", ".join(map(repairs.encoding_name, sorted(set(encodings))))
+        notes = [tr("{file} was read as {encoding}.").format(file=source.name, encoding=told)]
     return Table(columns=columns, rows=tuple(rows), encoding=encoding, notes=tuple(notes))
 
 
-def _text_columns(source: Source) -> tuple[tuple[str, ...], Mapping[str, str]]:
+def _columns_of(input_column: str, source: Source) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """Of files that are one input each, and what is known of all of them."""
     if source.label is None:
-        return (TEXT_COLUMN,), {}
-    return (TEXT_COLUMN, LABEL_COLUMN), {LABEL_COLUMN: source.label}
+        return (input_column,), {}
+    return (input_column, LABEL_COLUMN), {LABEL_COLUMN: source.label}
 
 
 def _read_parquet(source: Source) -> Table:
@@ -264,5 +336,5 @@ def _read_parquet(source: Source) -> Table:
 
 _READERS: Mapping[str, Callable[[str, Source], Table]] = {
     ".csv": _read_csv, ".tsv": _read_csv, ".json": _read_json, ".jsonl": _read_json, ".ndjson": _read_json,
-    **{suffix: _read_lines for suffix in TEXTS},
+    **dict.fromkeys(TAGGED, _read_tagged), **dict.fromkeys(TEXTS, _read_lines),
 }  # fmt: skip

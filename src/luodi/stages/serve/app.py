@@ -7,9 +7,10 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,14 +20,17 @@ from luodi.core.bundle import Bundle, answers_on_wire, compare
 from luodi.core.types import Prediction
 from luodi.messages import language, speaking, tr
 from luodi.stages.serve.batcher import Batcher, EngineFailed, QueueFull, Worker
-from luodi.stages.serve.body import Refusal, asked_inputs, parse_body, read_body
+from luodi.stages.serve.body import Asked, Refusal, asked_inputs, parse_body, read_body
 from luodi.stages.serve.config import ServeSettings
 from luodi.stages.serve.metrics import Metrics
 from luodi.stages.serve.openapi import describe_api
 from luodi.stages.serve.page import PAGE_HEADERS, page
+from luodi.stages.serve.writing import EVENTS, Wish, event, split_wish, write
 
 REHEARSAL = "x-luodi-rehearsal"
 """Header with the secret of this process, by which it may ask itself before it is ready."""
+LARGE_BODY = 100_000
+"""Bytes; longer requests are read in a thread of their own, so that others need not wait."""
 _OPEN = ("/", "/docs")  # a page without data that asks for the key; a browser cannot send one along when it opens it
 _CLIENT_LEFT = 499  # as nginx counts them
 _log = logging.getLogger("luodi.serve")
@@ -55,9 +59,12 @@ class App:
         self._worker = worker
         self._opened: Opened | None = None
         self._probe: asyncio.Task[list[Prediction[Any]]] | None = None
+        self._reading = asyncio.Lock()
         self.phase = Phase.STARTING
         self.in_flight = 0
         """Requests to /predict that have been let in and not yet been answered."""
+        self.writing = 0
+        """Answers that are being written piece by piece."""
         self.secret = secrets.token_urlsafe(24)
         self.metrics = Metrics()
 
@@ -100,7 +107,7 @@ class App:
             return Reply(status=_CLIENT_LEFT, body=b"")
         except Exception:  # a fault of ours must not look like a broken connection
             _log.exception("%s failed", path)
-            return refused(Refusal(500, "serve.internal", tr("The service failed; its log says why.")))
+            return refused(_failed())
 
     def _require_key(self, call: Call) -> None:
         given = call.header("authorization").encode("latin-1")
@@ -115,8 +122,7 @@ class App:
             async with asyncio.timeout(self._settings.deadline_ms / 1000):
                 return await self._answer(call, opened)
         except TimeoutError as error:
-            message = tr("There was no answer within {ms} ms.").format(ms=self._settings.deadline_ms)
-            raise Refusal(503, "serve.deadline", message, tr("Try again later.")) from error
+            raise _too_late(self._settings.deadline_ms) from error
         finally:
             self.in_flight -= 1
 
@@ -129,17 +135,66 @@ class App:
     async def _answer(self, call: Call, opened: Opened) -> Reply:
         if call.header("content-encoding").strip().lower() not in ("", "identity"):
             raise Refusal(415, "request.encoding", tr("Compressed requests are not taken."), tr("Send plain JSON."))
-        body = await read_body(call.chunks(), self._settings.max_body_bytes)
+        body = await read_body(call.chunks(), longest_body(self._settings, opened.bundle))
         most = min(self._settings.max_inputs, self._settings.max_queue)
-        asked = asked_inputs(parse_body(body), opened.bundle.task.input, most)
-        answers = await self._ask(call, opened, asked.inputs)
-        wires = [_on_wire(wire) for wire in answers_on_wire(opened.bundle.task, answers)]
-        model = {"name": opened.bundle.manifest.name, "identity": opened.bundle.identity}
+        read = partial(_asked, body, opened.bundle, most, self._settings.max_new_tokens)
+        if len(body) > LARGE_BODY:
+            async with self._reading:  # one at a time: a picture of 50 million pixels takes 200 MB to read
+                asked, wish = await asyncio.to_thread(read)
+        else:
+            asked, wish = read()
+        if wish and wish.is_streamed:
+            return self._streamed(opened, wish, asked.inputs[0])
+        answering = opened.batcher.ask(asked.inputs) if wish is None else self._written(opened, wish, asked.inputs)
+        answers = await self._ask(call, answering)
+        wires, model = _wires(opened.bundle, answers), _model_of(opened.bundle)
         return as_json({"output": wires[0], "model": model} if asked.is_single else {"outputs": wires, "model": model})
 
-    async def _ask(self, call: Call, opened: Opened, inputs: Sequence[Any]) -> list[Prediction[Any]]:
+    async def _written(self, opened: Opened, wish: Wish, inputs: Sequence[Any]) -> list[Prediction[Any]]:
+        """Answers to a request with settings of its own, one after the other."""
+        self._require_place()
+        self.writing += 1
+        try:
+            answers = [[told async for told in self._write(opened, wish, value)][-1] for value in inputs]
+            return [answer for answer in answers if isinstance(answer, Prediction)]
+        finally:
+            self.writing -= 1
+
+    def _write(self, opened: Opened, wish: Wish, value: Any) -> AsyncIterator[str | Prediction[Any]]:
+        return write(self._worker, opened.bundle, wish.sampling, value, self._settings.deadline_ms / 1000)
+
+    def _streamed(self, opened: Opened, wish: Wish, value: Any) -> Reply:
+        self._require_place()
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return Reply(body=b"", media_type=EVENTS, headers=headers, pieces=self._events(opened, wish, value))
+
+    async def _events(self, opened: Opened, wish: Wish, value: Any) -> AsyncIterator[bytes]:
+        """A piece an event, then the whole answer as a request without `stream` would get it, or the error."""
+        self.in_flight += 1
+        self.writing += 1
+        try:
+            async for told in self._write(opened, wish, value):
+                if isinstance(told, Prediction):
+                    yield event({"output": _wires(opened.bundle, [told])[0], "model": _model_of(opened.bundle)})
+                elif told:
+                    yield event({"piece": told})
+        except TimeoutError:
+            yield event(told_of(_too_late(self._settings.deadline_ms)))
+        except Exception:  # the answer is half out: how it ended must be told in its own form
+            _log.exception("streaming failed")
+            yield event(told_of(_failed()))
+        finally:
+            self.in_flight -= 1
+            self.writing -= 1
+
+    def _require_place(self) -> None:
+        """As many answers are written at once as inputs may wait."""
+        if self.writing >= self._settings.max_queue:
+            raise _busy()
+
+    async def _ask(self, call: Call, answering: Coroutine[Any, Any, list[Prediction[Any]]]) -> list[Prediction[Any]]:
         """Given up when the client leaves: its places in the queue are for others."""
-        asking = asyncio.ensure_future(opened.batcher.ask(inputs))
+        asking = asyncio.ensure_future(answering)
         leaving = asyncio.ensure_future(call.left())
         try:
             await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -147,8 +202,7 @@ class App:
                 raise Gone
             return asking.result()
         except QueueFull as error:
-            hint = tr("Try again after the seconds in Retry-After.")
-            raise Refusal(429, "serve.busy", tr("Too many inputs are waiting."), hint) from error
+            raise _busy() from error
         except EngineFailed as error:
             message = tr("The model failed on input {number}.").format(number=error.place + 1)
             raise Refusal(500, "serve.input_failed", message, tr("Send the other inputs without it.")) from error
@@ -219,6 +273,16 @@ class App:
         return self._opened
 
 
+def longest_body(settings: ServeSettings, bundle: Bundle[Any, Any]) -> int:
+    """Bytes of a request that is still read."""
+    return settings.max_body_bytes or bundle.task.input.longest_wire
+
+
+def _asked(body: bytes, bundle: Bundle[Any, Any], most: int, most_tokens: int) -> tuple[Asked, Wish | None]:
+    told, wish = split_wish(parse_body(body), bundle, most_tokens)
+    return asked_inputs(told, bundle.task.input, most), wish
+
+
 def spoken(accepted: str) -> str:
     """zh or en, whichever Accept-Language likes better; the server's own where it names neither."""
     best, chosen = 0.0, language()
@@ -238,10 +302,13 @@ def as_json(told: Any) -> Reply:
     return Reply(body=msgspec.json.encode(told, enc_hook=str))
 
 
+def told_of(refusal: Refusal) -> dict[str, Any]:
+    return {"error": {"code": refusal.code, "message": refusal.message, "hint": refusal.hint}}
+
+
 def refused(refusal: Refusal) -> Reply:
-    told = {"error": {"code": refusal.code, "message": refusal.message, "hint": refusal.hint}}
     headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}, 503: {"retry-after": "1"}}
-    body = msgspec.json.encode(told, enc_hook=str)
+    body = msgspec.json.encode(told_of(refusal), enc_hook=str)
     return Reply(status=refusal.status, body=body, headers=headers.get(refusal.status, {}))
 
 
@@ -249,8 +316,27 @@ def closing(reply: Reply) -> Reply:
     return replace(reply, headers={**reply.headers, "connection": "close"})
 
 
-def _on_wire(answer: Any) -> dict[str, Any]:
-    return {"value": answer.value, "confidence": answer.confidence, "scores": answer.scores}
+def _wires(bundle: Bundle[Any, Any], answers: Sequence[Prediction[Any]]) -> list[dict[str, Any]]:
+    told = answers_on_wire(bundle.task, answers)
+    return [{"value": a.value, "confidence": a.confidence, "scores": a.scores} for a in told]
+
+
+def _model_of(bundle: Bundle[Any, Any]) -> dict[str, str]:
+    return {"name": bundle.manifest.name, "identity": bundle.identity}
+
+
+def _busy() -> Refusal:
+    hint = tr("Try again after the seconds in Retry-After.")
+    return Refusal(429, "serve.busy", tr("Too many inputs are waiting."), hint)
+
+
+def _too_late(ms: int) -> Refusal:
+    message = tr("There was no answer within {ms} ms.").format(ms=ms)
+    return Refusal(503, "serve.deadline", message, tr("Try again later."))
+
+
+def _failed() -> Refusal:
+    return Refusal(500, "serve.internal", tr("The service failed; its log says why."))
 
 
 def _not_ready(phase: Phase) -> Refusal:

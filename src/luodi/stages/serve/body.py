@@ -105,11 +105,13 @@ def _decode(wire: Any, codec: Codec[X], where: str) -> X:
 
 def _check(wire: Any, schema: Mapping[str, Any], where: str) -> None:
     """The top of the JSON schema; what lies deeper is the codec's to judge."""
-    kind = schema.get("type")
-    if isinstance(kind, str) and not _is_kind(wire, kind):
-        message = tr("{where} must be of the JSON type {kind}.").format(where=where, kind=kind)
+    told = schema.get("type", ())
+    kinds = [told] if isinstance(told, str) else told
+    if kinds and not any(_is_kind(wire, kind) for kind in kinds):
+        message = tr("{where} must be of the JSON type {kind}.").format(where=where, kind=" | ".join(kinds))
         raise Refusal(422, "request.type", message, _example())
-    if isinstance(wire, (str, list)) and len(wire) < schema.get("minLength", schema.get("minItems", 0)):
+    least = schema.get("minItems" if isinstance(wire, list) else "minLength", 0)
+    if isinstance(wire, (str, list)) and len(wire) < least:
         raise Refusal(422, "request.empty", tr("{where} is empty.").format(where=where))
 
 

@@ -18,9 +18,12 @@ class ServeSettings:
     max_inputs: int = 64
     """Inputs of one request; more are refused with 422."""
     deadline_ms: int = 10_000
-    """A request that took longer is answered with 503."""
-    max_body_bytes: int = 1_000_000
-    """Longer requests are refused with 413."""
+    """A request that took longer is answered with 503; of a stream, each piece."""
+    max_new_tokens: int = 512
+    """Tokens of a written answer; requests that ask for more are refused with 422."""
+    max_body_bytes: int | None = None
+    """Longer requests are refused with 413. Not said: what the kind of input needs, 1 MB for texts and 16 MB for
+    pictures."""
     progress_ms: int = 5_000
     """/health/progress says 503 where a forward pass takes longer."""
     drain_s: float = 30.0

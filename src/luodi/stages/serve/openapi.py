@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from luodi import __version__
 from luodi.core.bundle import Bundle
+from luodi.core.sampling import Sampling
+from luodi.core.task import GenerativeTask
 from luodi.messages import tr
 from luodi.stages.serve.config import ServeSettings
+from luodi.stages.serve.writing import EVENTS
 
 _WORD = {"type": "string"}
 
@@ -18,7 +23,7 @@ def describe_api(bundle: Bundle[Any, Any], settings: ServeSettings, *, has_key: 
     told: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": bundle.manifest.name or bundle.manifest.task, "version": bundle.identity[:12] or __version__},
-        "paths": {"/predict": {"post": _predict()}, **_readings()},
+        "paths": {"/predict": {"post": _predict(_writes(bundle))}, **_readings()},
         "components": {"schemas": _schemas(bundle, settings)},
     }
     if has_key:
@@ -27,7 +32,7 @@ def describe_api(bundle: Bundle[Any, Any], settings: ServeSettings, *, has_key: 
     return told
 
 
-def _predict() -> Mapping[str, Any]:
+def _predict(writes: bool) -> Mapping[str, Any]:
     refusals = {
         "400": tr("Not JSON, or nested too deep."), "401": tr("The key is missing or wrong."),
         "413": tr("The request is too large."), "415": tr("A compressed request."),
@@ -35,11 +40,12 @@ def _predict() -> Mapping[str, Any]:
         "429": tr("Too many inputs are waiting; try again after the seconds in Retry-After."),
         "500": tr("The model failed on this input."), "503": tr("Starting, stopping, or too slow to answer in time."),
     }  # fmt: skip
+    answers = {**_json("Response"), **({EVENTS: {"schema": _ref("Event")}} if writes else {})}
     return {
         "summary": tr("Answers for one input or several."),
         "requestBody": {"required": True, "content": _json("Request")},
         "responses": {
-            "200": {"description": tr("The answers, in the order of the inputs."), "content": _json("Response")},
+            "200": {"description": tr("The answers, in the order of the inputs."), "content": answers},
             **{status: {"description": words, "content": _json("Error")} for status, words in refusals.items()},
         },
     }
@@ -61,13 +67,22 @@ def _schemas(bundle: Bundle[Any, Any], settings: ServeSettings) -> Mapping[str, 
     labels = list(bundle.task.schema.labels)
     if labels and answer.get("type") == "string":
         answer["enum"] = labels
-    one = {"type": "object", "required": ["input"], "properties": {"input": given}, "additionalProperties": False}
+    wishes = _wishes(settings) if _writes(bundle) else {}
+    streamed = {"stream": {"type": "boolean", "default": False}} if wishes else {}
+    one = {
+        "type": "object", "required": ["input"], "additionalProperties": False,
+        "properties": {"input": given, **wishes, **streamed},
+    }  # fmt: skip
     several = {
         "type": "object", "required": ["inputs"], "additionalProperties": False,
-        "properties": {"inputs": {"type": "array", "minItems": 1, "maxItems": settings.max_inputs, "items": given}},
+        "properties": {
+            "inputs": {"type": "array", "minItems": 1, "maxItems": settings.max_inputs, "items": given}, **wishes,
+        },
     }  # fmt: skip
+    events = {"Event": {"oneOf": [_object({"piece": _WORD}), _ref("Response"), _ref("Error")]}} if wishes else {}
     return {
-        "Request": {"oneOf": [one, several], "examples": [{"input": pair.input} for pair in bundle.golden[:1]]},
+        **events,
+        "Request": {"oneOf": [one, several], "examples": [{"input": wire} for wire in _shortest(bundle)]},
         "Answer": _object(
             {
                 "value": answer,
@@ -84,6 +99,23 @@ def _schemas(bundle: Bundle[Any, Any], settings: ServeSettings) -> Mapping[str, 
         },
         "Error": _object({"error": _object({"code": _WORD, "message": _WORD, "hint": _WORD})}),
     }
+
+
+def _shortest(bundle: Bundle[Any, Any]) -> list[Any]:
+    """The tested input that takes the least room; none where there is none."""
+    return sorted((pair.input for pair in bundle.golden), key=lambda wire: len(str(wire)))[:1]
+
+
+def _writes(bundle: Bundle[Any, Any]) -> bool:
+    return isinstance(bundle.task, GenerativeTask)
+
+
+def _wishes(settings: ServeSettings) -> dict[str, Any]:
+    """How an answer may be written; each setting may be left out."""
+    told: dict[str, Any] = msgspec.json.schema(Sampling)["$defs"]["Sampling"]
+    properties = {**told["properties"]}
+    properties["max_new_tokens"] = {**properties["max_new_tokens"], "minimum": 1, "maximum": settings.max_new_tokens}
+    return {"sampling": {"type": "object", "properties": properties, "additionalProperties": False}}
 
 
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:

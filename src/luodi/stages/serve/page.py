@@ -20,6 +20,7 @@ def page(*, has_key: bool) -> str:
         "placeholder": tr("One input. Ctrl+Enter sends it."), "answer": tr("Answer"), "confidence": tr("Confidence"),
         "took": tr("ms there and back"), "api": tr("What it answers"), "call": tr("From the command line"),
         "offline": tr("The service does not answer."), "each_line": tr("Each line is an input of its own"),
+        "pictures": tr("Pictures"),
     }  # fmt: skip
     told = {name: html.escape(text) for name, text in words.items()}
     return Template(_template()).substitute(told, lang=language(), key_shown="" if has_key else "hidden")
@@ -42,6 +43,7 @@ def _hash_of_script() -> str:
 PAGE_HEADERS = {
     "content-security-policy": (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_hash_of_script()}'; connect-src 'self'; "
+        "img-src data:; "
         "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     ),
     "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "vary": "accept-language",

@@ -22,9 +22,10 @@ from typing import Any
 from luodi.backends.uvicorn import HttpServer, run_server
 from luodi.core.bundle import Bundle, open_bundle, require_parity
 from luodi.core.progress import say
+from luodi.core.store import leased
 from luodi.errors import ConfigError, ResourceError, UsageError
 from luodi.messages import tr
-from luodi.stages.serve.app import App, Phase
+from luodi.stages.serve.app import App, Phase, longest_body
 from luodi.stages.serve.batcher import Batcher, Worker
 from luodi.stages.serve.config import ServeSettings
 from luodi.stages.serve.rehearsal import rehearse
@@ -73,7 +74,7 @@ class Service:
         app = App(self._settings, self._key, self._worker)
         with (
             running(self._worker), running(self._stranger), stopped_by_signals(self.stop),
-            listening(self._settings.host, self._settings.port) as listener,
+            listening(self._settings.host, self._settings.port) as listener, leased(self._folder),
         ):  # fmt: skip
             during = partial(self._until_stopped, app, listener)
             await run_server(app.asgi(), listener, self._settings.drain_s, during)
@@ -109,7 +110,8 @@ class Service:
     async def _rehearse(self, app: App, bundle: Bundle[Any, Any], listener: socket.socket) -> None:
         url = url_of(listener)
         most = min(self._settings.max_batch, self._settings.max_inputs, self._settings.max_queue)
-        asking = partial(rehearse, url, bundle, key=self._key, secret=app.secret, most=most)
+        limit = longest_body(self._settings, bundle)
+        asking = partial(rehearse, url, bundle, key=self._key, secret=app.secret, most=most, limit=limit)
         require_parity(await self._stranger.do(asking), tr("The service at {url}").format(url=url))
         app.phase = Phase.READY
         say(tr("{n} tested answers came back over HTTP as they were.").format(n=len(bundle.golden)))
@@ -139,8 +141,10 @@ class Service:
 
 
 def check_settings(settings: ServeSettings) -> None:
-    for name in ("max_queue", "max_batch", "max_inputs", "deadline_ms", "max_body_bytes", "progress_ms"):
-        if getattr(settings, name) < 1:
+    counts = ("max_queue", "max_batch", "max_inputs", "max_new_tokens", "max_body_bytes")
+    for name in (*counts, "deadline_ms", "progress_ms"):
+        told = getattr(settings, name)
+        if told is not None and told < 1:
             message = tr("{key} must be at least {least}.").format(key=f"serve.{name}", least=1)
             raise ConfigError(message, code="config.range")
     if not 0 <= settings.port <= 65535:  # the system would take the number modulo 65536

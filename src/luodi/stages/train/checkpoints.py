@@ -61,23 +61,30 @@ class Records:
 
 
 def save_weights(path: Path, model: torch.nn.Module) -> None:
-    """Trainable weights only: the others are the base's and do not change."""
-    _write(path, {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}, {})
+    """What a step changes, and nothing else: the other weights are the base's."""
+    _write(path, {name: t.detach().cpu().contiguous() for name, t in changing(model).items()}, {})
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
-    parameters = dict(model.named_parameters())
     with safe_open(path, framework="pt") as file, torch.no_grad():
-        for name in file.keys():  # noqa: SIM118 - this is no dict
-            parameters[name].copy_(file.get_tensor(name))
+        for name, tensor in changing(model).items():
+            tensor.copy_(file.get_tensor(name))
+
+
+def changing(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Trainable weights, and what layers note of what they have seen (running means of batch normalisation): without
+    these, weights of an earlier step would meet the notes of a later one."""
+    kept = model.state_dict()
+    return {**dict(_trainable(model)), **{name: b for name, b in model.named_buffers() if name in kept}}
 
 
 def save_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, records: Records) -> None:
     tensors = {"rng": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    for name, tensor in changing(model).items():
+        tensors[f"weight.{name}"] = tensor.detach().cpu().contiguous()
     for name, p in _trainable(model):
-        tensors[f"weight.{name}"] = p.detach().cpu().contiguous()
         for key, value in optimizer.state[p].items():
             tensors[f"optimizer.{key}.{name}"] = value.detach().cpu().contiguous()
     _write(path, tensors, {_RECORDS: msgspec.json.encode(records).decode()})
@@ -87,8 +94,9 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     """Puts everything back as it was, random state included."""
     with safe_open(path, framework="pt") as file, torch.no_grad():
         names = set(file.keys())
+        for name, tensor in changing(model).items():
+            tensor.copy_(file.get_tensor(f"weight.{name}"))
         for name, p in _trainable(model):
-            p.copy_(file.get_tensor(f"weight.{name}"))
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{key}.{name}" in names]
             state = {key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys}
             optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}

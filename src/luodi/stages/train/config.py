@@ -9,8 +9,8 @@ from typing import Literal
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSettings:
     epochs: int | None = None
-    """Passes over the training rows at most; a budget may allow fewer. Not said: 3 from pretrained weights, 40 from
-    random ones."""
+    """Passes over the training rows at most; a budget may allow fewer. Not said: 3 from pretrained weights (5 where
+    entities are to be found); from random ones 40, or as many as make 3,000 steps."""
     learning_rate: float | None = None
     """Peak rate of AdamW, reached after the warm-up and then falling to 0. Not said: 1e-4 from pretrained weights, 1e-3
     from random ones."""
@@ -22,6 +22,7 @@ class TrainSettings:
     """In all layers. Off by default: a few epochs hardly overfit, and on a CPU drawing its random numbers costs a
     third of the time (1,456 tokens/s without, 953 with 0.1)."""
     weight_decay: float = 0.01
+    """AdamW's decay of the weights (Loshchilov and Hutter 2019)."""
     tokens_per_batch: int = 1024
     """Padded tokens of a batch. On a CPU small batches stay in its cache: 1,024 is faster than 16,384."""
     max_length: int | None = None
@@ -37,8 +38,9 @@ class TrainSettings:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the processor multiplies it in hardware."""
     device: str = "auto"
+    """auto, cpu, cuda or mps. auto: a graphics processor where there is one."""
     evaluations: int = 2
-    """How often in an epoch the validation score is taken, and the best weights kept."""
+    """How often in an epoch the validation score is taken, and the best weights kept; at most 100 times in all."""
     patience: int | None = None
     """Stop after so many evaluations without a better score. Not said: 4 from pretrained weights, 20 from
     random ones."""

@@ -17,6 +17,7 @@ from luodi.core.config import Brief
 from luodi.core.measure import Measure, Metric, with_interval
 from luodi.core.progress import progress, say
 from luodi.core.scoring import deciding_metric
+from luodi.core.stopping import finishing, stop_asked
 from luodi.core.store import need_disk, write_atomically
 from luodi.core.task import Base, Processor, Schema, Task, item_size
 from luodi.core.types import Example, Item, X, Y
@@ -31,6 +32,7 @@ from luodi.stages.train.checkpoints import (
     CurvePoint,
     Records,
     ScorePoint,
+    changing,
     load_checkpoint,
     load_weights,
     save_checkpoint,
@@ -51,6 +53,9 @@ from luodi.stages.train.precision import choose_device, choose_precision, set_th
 CURVE_EVERY = 20  # steps between two points of the loss curve
 SAVE_EVERY_S = 60.0  # a kill costs a minute of work at the most
 PROBE_STEPS = 8
+LEAST_STEPS = 3000
+"""Of random weights, however few the rows, where neither `epochs` nor a budget says otherwise."""
+MOST_EVALUATIONS = 100
 ACTIVATIONS = "activations.f16"
 
 
@@ -132,7 +137,8 @@ def _set_up(
     schema = task.learn(rows, Schema(max_length=settings.max_length or task.default_length))
     learned = type(task)(schema)
     source = resolve(brief.model, task.default_model)
-    processor = source.processor(learned.corpus(rows))
+    processor = learned.make_processor(source, rows)
+    learned = learned.with_processor(processor)
     base = source.fitted(processor)
     set_threads()
     device = choose_device(settings.device)
@@ -175,7 +181,8 @@ def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
     settings, device = setup.settings, setup.device
     sizes = [item_size(i) for i in setup.train.items]
     per_epoch = len(epoch_batches(sizes, tokens=settings.tokens_per_batch, seed=brief.seed, epoch=0))
-    epochs = settings.epochs or (3 if base.is_pretrained else 40)
+    usual = setup.task.default_epochs if base.is_pretrained else max(40, -(-LEAST_STEPS // per_epoch))
+    epochs = settings.epochs or usual
     wanted = per_epoch * epochs
     draft = Plan(
         steps=wanted, epochs=epochs, steps_per_epoch=per_epoch, evaluate_every=per_epoch, seed=brief.seed,
@@ -194,7 +201,8 @@ def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
     steps = steps_in_budget(wanted, in_all, brief.budget_seconds, setup.seconds)
     plan = replace(
         draft, steps=steps, epochs=steps / per_epoch, seconds_per_step=speed,
-        evaluate_every=-(-min(per_epoch, steps) // settings.evaluations),  # rounded up: the last falls on the end
+        # Rounded up: the last falls on the end. Where an epoch has few steps, not after each handful of them.
+        evaluate_every=max(-(-min(per_epoch, steps) // settings.evaluations), -(-steps // MOST_EVALUATIONS)),
         warmup_steps=max(1, int(steps * settings.warmup)),
     )  # fmt: skip
     if plan.epochs < min(1, epochs):
@@ -208,7 +216,7 @@ def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
 
 def _probe(setup: Setup, plan: Plan) -> float:
     """Seconds of a step, from a few real ones whose effect is undone."""
-    before = {n: p.detach().clone() for n, p in setup.model.named_parameters() if p.requires_grad}
+    before = {name: t.detach().clone() for name, t in changing(setup.model).items()}
     optimizer = make_optimizer(setup.model, plan)
     sizes = [item_size(i) for i in setup.train.items]
     batches = itertools.islice(planned_batches(plan, sizes, 0), PROBE_STEPS + 2)
@@ -216,9 +224,8 @@ def _probe(setup: Setup, plan: Plan) -> float:
         lambda: training_steps(setup.model, setup.task, optimizer, setup.train, plan, batches), PROBE_STEPS
     )
     with torch.no_grad():
-        for name, p in setup.model.named_parameters():
-            if name in before:
-                p.copy_(before[name])
+        for name, tensor in changing(setup.model).items():
+            tensor.copy_(before[name])
     setup.model.zero_grad(set_to_none=True)
     return measured
 
@@ -241,13 +248,15 @@ def _run(setup: Setup, plan: Plan) -> Records:
     saved = time.monotonic()
     if records.stopped:  # killed between the last step and the sealing
         return records
-    for records in _recorded(setup, plan, steps, records):  # noqa: B020 - each replaces the one before
-        due = time.monotonic() - saved > SAVE_EVERY_S
-        if due or records.stopped or records.scores and records.scores[-1].step == records.step:
-            save_checkpoint(setup.folder / LAST, setup.model, optimizer, records)
-            saved = time.monotonic()
-        if records.stopped:
-            break
+    with finishing():  # a signal waits for the end of the step, and what has been done is saved
+        for records in _recorded(setup, plan, steps, records):  # noqa: B020 - each replaces the one before
+            is_asked = stop_asked()
+            due = is_asked or time.monotonic() - saved > SAVE_EVERY_S
+            if due or records.stopped or records.scores and records.scores[-1].step == records.step:
+                save_checkpoint(setup.folder / LAST, setup.model, optimizer, records)
+                saved = time.monotonic()
+            if records.stopped or is_asked:
+                break
     return records
 
 
