@@ -45,4 +45,4 @@ def test_the_example_whole(poems: Path) -> None:
     strongest = next(row for row in report.details["baselines"] if row["name"] == "kneser_ney")
     assert strongest["difference"]["low"] > 0
     assert strongest["p"] < 0.01
-    assert report.numbers["next_line_accuracy"].low > 0.12
+    assert report.numbers["next_line_accuracy"].low > 0.11
