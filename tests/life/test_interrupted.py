@@ -56,7 +56,7 @@ TRAIN = ("train.tokens_per_batch=64", "train.epochs=2", "train.evaluations=1")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     project = make_project(tmp_path_factory.mktemp("trained") / "shop")
-    assert luodi("train", str(project), *TRAIN).returncode == 0
+    assert luodi("train", str(project), *TRAIN, LUODI_LANG="en").returncode == 0
     return told_by(project)
 
 
@@ -72,8 +72,10 @@ def test_asked_to_stop_it_saves_the_step_and_leaves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Before the first checkpoint was due: the next run goes on from the very step."""
-    monkeypatch.setenv("LUODI_LANG", language)
     project = make_project(tmp_path / "shop")
+    # Notes on the data stand in the language in which they were said.
+    assert luodi("prepare", str(project), LUODI_LANG="en").returncode == 0
+    monkeypatch.setenv("LUODI_LANG", language)
     with started("train", str(project), "--json", *TRAIN) as process:
         assert process.stderr
         while " 1/" not in process.stderr.readline():  # the bar of the first step

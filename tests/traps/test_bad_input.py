@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import luodi
 from commands import Command
 from planted import Project, reviews, table
 
@@ -170,6 +171,9 @@ def without_rights() -> Iterator[None]:
 def test_what_may_not_be_read(
     closed: str, code: str, language: str, stranger: Path, project: Project, command: Command
 ) -> None:
+    package = Path(luodi.__file__).parent
+    if os.geteuid() == 0 and not all(p.stat().st_mode & 0o001 for p in (package / "tasks", *package.parents)):
+        pytest.skip("the package lies where another user may not look")
     shutil.copytree(project(table(reviews(60)), data="data/reviews.csv"), stranger / "p")
     (stranger / "p" / "data").mkdir()
     (stranger / "p" / "reviews.csv").rename(stranger / "p" / "data" / "reviews.csv")
