@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from luodi.backends.uvicorn import HttpServer, run_server
 from serving import export_bundle, process
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to be sent")
@@ -53,6 +57,26 @@ def test_sigterm_under_load_loses_nothing(exported: Path) -> None:
     assert code == 0
     assert outcomes["503"] >= 1
     assert set(outcomes) <= {"200", "503", "no connection"}
+
+
+def test_a_connection_that_waits_to_be_accepted_is_not_cut() -> None:
+    """The system has made it for us: its client is told, though the listener closes at that very moment."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 503, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def during(server: HttpServer) -> None:
+        client.connect(listener.getsockname())  # made by the system while this loop is busy
+        client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        await server.stop_listening()
+        while server.num_connections:
+            await asyncio.sleep(0.01)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.settimeout(30)
+        asyncio.run(run_server(app, listener, 1, during))
+        assert client.recv(100).startswith(b"HTTP/1.1 503")
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])

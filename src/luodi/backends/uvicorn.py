@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,33 @@ from luodi.backends import need
 @dataclass(frozen=True, slots=True)
 class HttpServer:
     _server: Any
+    _listener: socket.socket
 
     @property
     def is_hurried(self) -> bool:
         return bool(self._server.force_exit)
 
-    def stop_listening(self) -> None:
-        """New connections are refused; those that there are go on."""
+    @property
+    def num_connections(self) -> int:
+        return len(self._server.server_state.connections)
+
+    async def stop_listening(self) -> None:
+        """New connections are refused; those that there are go on, and so do those the system made for us.
+
+        A connection stands for its client before it is accepted here: closing the listener over it would cut it.
+        """
+        waiting = list(_accept_waiting(self._listener))
         for server in self._server.servers:
             server.close()
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        config = self._server.config
+        made: asyncio.Protocol = config.http_protocol_class(
+            config=config, server_state=self._server.server_state, app_state=self._server.lifespan.state
+        )
+        return made
 
     def stop(self, *, at_once: bool = False) -> None:
         """Ends `run_server` after the answers under way are out, or without waiting for them."""
@@ -42,7 +60,7 @@ async def run_server(
     )  # fmt: skip
     server = uvicorn.Server(config)
     server.capture_signals = nullcontext  # uvicorn's own would end the process by the signal, not with exit code 0
-    handle = HttpServer(server)
+    handle = HttpServer(server, listener)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
@@ -51,3 +69,12 @@ async def run_server(
     finally:
         handle.stop(at_once=handle.is_hurried)
         await serving
+
+
+def _accept_waiting(listener: socket.socket) -> Iterator[socket.socket]:
+    """The connections that wait at a listener that does not block."""
+    with suppress(BlockingIOError):
+        while True:
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            yield connection

@@ -130,9 +130,10 @@ class Service:
             if passed > self._settings.drain_s or (passed > LINGER_S and not app.in_flight):
                 break
             await asyncio.sleep(0.01)
-        server.stop_listening()
-        if not server.is_hurried:
-            await asyncio.sleep(LINGER_S / 2)
+        await server.stop_listening()
+        closed = loop.time()
+        while server.num_connections and not server.is_hurried and loop.time() - closed < LINGER_S:
+            await asyncio.sleep(0.01)
 
     def _stop(self) -> None:
         if self._stopping.is_set() and self._server:
