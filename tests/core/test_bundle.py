@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from luodi.core.bundle import (
@@ -23,6 +25,7 @@ from luodi.core.bundle import (
     read_manifest,
     seal_bundle,
 )  # fmt: skip
+from luodi.core.store import hash_json
 from luodi.core.types import Dataset
 from luodi.errors import BundleError, LuodiError, ParityError
 
@@ -185,6 +188,32 @@ def test_a_broken_seal_is_seen_without_opening_the_model(bundle: Path) -> None:
 def test_what_is_no_manifest_is_told(text: str, bundle: Path) -> None:
     (bundle / FILE).write_text(text, encoding="utf-8")
     assert refused(bundle).code == "bundle.altered"
+
+
+def test_one_made_before_a_field_was_thought_of_opens(bundle: Path) -> None:
+    """What stood in it is judged, not what this version would write: fields that came later have their defaults."""
+
+    def forget(told: dict[str, Any]) -> None:
+        del told["schema"]["threshold"], told["tolerance"]
+
+    as_another_version(bundle, forget)
+    assert open_bundle(bundle).manifest.tolerance == 1e-3
+
+
+def test_one_made_by_a_newer_version_is_told(bundle: Path, both_languages: str) -> None:
+    """It may ask for what this version does not know: answering without would be answering otherwise."""
+    as_another_version(bundle, lambda told: told["schema"].update(beams=4))
+    error = refused(bundle)
+    assert error.code == "bundle.newer"
+    assert "schema.beams" in str(error)
+
+
+def as_another_version(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """A sound seal over a changed manifest, as another version would write it."""
+    told = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    change(told)
+    told["seal"] = hash_json({**told, "seal": ""})
+    (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=1))
 
 
 def test_a_folder_that_is_no_bundle_is_told(tmp_path: Path, both_languages: str) -> None:

@@ -149,15 +149,21 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / FILE
     try:
         written = path.read_bytes()
-        manifest = msgspec.json.decode(written, type=Manifest)
+        told = msgspec.json.decode(written, type=dict[str, Any])
+        manifest = msgspec.convert(told, Manifest)
     except OSError as error:
         message = tr("{folder} is not a Bundle: it has no {file}.").format(folder=folder, file=FILE)
         raise BundleError(message, code="bundle.missing") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _altered(path) from error
-    # The bytes too: the reader passes over keys that it does not know, a misspelt one of ours among them.
-    if manifest.seal != _seal(manifest) or written != _written(manifest):
+    # What was written is judged, not what this version makes of it: an older Bundle lacks fields that came later.
+    if manifest.seal != _seal(told) or written != _written(told):
         raise _altered(path)
+    unknown = _first_unknown(told, msgspec.to_builtins(manifest))
+    if unknown:
+        message = tr("{folder} was made by a newer version: its {key} is not known here.")
+        hint = tr("Install a newer luodi.")
+        raise BundleError(message.format(folder=folder, key=unknown), code="bundle.newer", hint=hint)
     return manifest
 
 
@@ -167,8 +173,8 @@ def seal_bundle(folder: Path, manifest: Manifest, golden: Sequence[GoldenPair]) 
     found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILE)
     files = {p.relative_to(folder).as_posix(): hash_file(p) for p in found}
     sealed = replace(manifest, files=files)
-    sealed = replace(sealed, seal=_seal(sealed))
-    write_atomically(folder / FILE, _written(sealed))
+    sealed = replace(sealed, seal=_seal(msgspec.to_builtins(sealed)))
+    write_atomically(folder / FILE, _written(msgspec.to_builtins(sealed)))
     return sealed
 
 
@@ -250,11 +256,19 @@ def _altered(path: Path) -> BundleError:
     return BundleError(message, code="bundle.altered", hint=tr("Take the Bundle anew from where it was made."))
 
 
-def _written(manifest: Manifest) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+def _written(told: Mapping[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(told), indent=1)
 
 
-def _seal(manifest: Manifest) -> str:
-    told = msgspec.to_builtins(manifest)
-    told["seal"] = ""
-    return hash_json(json.loads(json.dumps(told)))
+def _seal(told: Mapping[str, Any]) -> str:
+    return hash_json(json.loads(json.dumps({**told, "seal": ""})))
+
+
+def _first_unknown(told: Any, known: Any) -> str:
+    """The first key that was told and is not known, with those above it; "" where there is none."""
+    if isinstance(told, dict) and isinstance(known, dict):
+        for key, value in told.items():
+            below = _first_unknown(value, known[key]) if key in known else " "
+            if below:
+                return f"{key}.{below}".rstrip(". ")
+    return ""
