@@ -20,6 +20,7 @@ from luodi.core.config import _from_yaml, lay_over, split_brief
 from luodi.core.contract import parse_contract
 from luodi.core.project import settings_types
 from luodi.core.task import load_task, task_names
+from luodi.models.source import _sizes, family_names
 
 OTHERS = {
     "pip", "python", "python3", "python3.11", "curl", "export", "echo", "apt-get", ".", "cd", "git", "mkdir", "cp",
@@ -193,3 +194,28 @@ def test_the_menus_have_the_same_order() -> None:
     ]
     order = [re.findall(r"\w+\.md", str(menu["nav"])) for menu in menus]
     assert order[0] == order[1]
+
+
+def part_of(language: str, anchor: str) -> str:
+    """Of the page of concepts, from a heading to the next of its depth or above."""
+    text = text_of(DOCS / language / "concepts.md")
+    found = next(m for m in re.finditer(r"^(#+) (.*)$", text, re.MULTILINE) if slug(m[2]) == anchor)
+    return re.split(rf"^#{{1,{len(found[1])}}} ", text[found.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_table_of_families_is_true(language: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([a-z, ]+) \|$", part_of(language, "networks"), re.MULTILINE)
+    there = {name: list(_sizes(name)) for name in family_names()}
+    assert {name: sizes.split(", ") for name, sizes in rows} == there
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_formulas_stand_where_the_page_says(language: str) -> None:
+    part = part_of(language, "the-formulas")
+    file = re.findall(r"`(src/luodi/[\w/]+\.py)`", part)
+    assert file == ["src/luodi/models/transformer.py"]
+    defined = {n.name for n in ast.parse(text_of(ROOT / file[0])).body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
+    named = set(re.findall(r"`(\w+)`", part)) - {"transformer"}
+    assert named
+    assert named <= defined

@@ -22,7 +22,8 @@ from luodi.stages.train import loop
 from luodi.stages.train import train as stage
 from luodi.stages.train.batches import epoch_batches
 from luodi.stages.train.config import TrainSettings
-from luodi.stages.train.plan import Plan, planned_batches, rate_at, steps_in_budget
+from luodi.stages.train.plan import Plan, planned_batches, steps_in_budget
+from luodi.stages.train.schedules import rate_at
 
 GOOD, BAD = ("好吃", "不错", "great", "很满意", "喜欢"), ("难吃", "太差", "terrible", "失望", "退货")
 BRIEF = Brief(task="text_classification", data="reviews.csv", input="text", target="label", model="bert:tiny")

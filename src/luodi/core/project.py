@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -74,12 +75,20 @@ def open_project(folder: Path | str = ".", overrides: Sequence[str] = ()) -> Pro
     project = Project(folder=path, brief=brief, settings=settings)
     # Found out now, and not by a stage that comes after an hour of others.
     _ = project.contract, brief.budget_seconds
+    for verb, told in settings.items():
+        if check := getattr(_config(verb), "check", None):
+            check(told, project.task)
     return project
 
 
 def settings_types() -> Mapping[str, type]:
     """Verb to the type of its settings."""
-    return {verb: importlib.import_module(f"luodi.stages.{verb}.config").SETTINGS for verb in CONFIGURED}
+    return {verb: _config(verb).SETTINGS for verb in CONFIGURED}
+
+
+def _config(verb: str) -> ModuleType:
+    """SETTINGS, and `check(settings, task)` where there is more to hold than types do."""
+    return importlib.import_module(f"luodi.stages.{verb}.config")
 
 
 @cache

@@ -105,6 +105,19 @@ class Base(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """What training makes small, by its name in `models/losses.py`."""
+
+    name: str
+    smoothing: float = 0.1
+    """How much of each label is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
+    gamma: float = 2.0
+    """Of the focal loss (Lin et al. 2017, arXiv:1708.02002)."""
+    weights: tuple[float, ...] = ()
+    """Of each class, in the order of the labels' numbers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Schema:
     """What a task learned about its answers from the training rows. Travels inside the Bundle."""
 
@@ -117,6 +130,8 @@ class Schema:
     """Whether a picture and its mirror image have one answer, as the training rows have it."""
     threshold: float | None = None
     """Smallest confidence for the first label of two; chosen on validation."""
+    objective: Objective | None = None
+    """What it was trained by, where that is not the task's own."""
     template: str = ""
     """Prompt or chat template (jinja2) of generative tasks."""
     sampling: Sampling = field(default_factory=Sampling)
@@ -145,11 +160,17 @@ class Task(ABC, Generic[X, Y]):
     default_model: ClassVar[str] = "e5-small"  # what `model: auto` means
     default_length: ClassVar[int] = 128  # of `schema.max_length`
     default_epochs: ClassVar[int] = 3  # from pretrained weights
+    losses: ClassVar[tuple[str, ...]] = ()  # those of models/losses.py that may be chosen, its own first
     quick_ms: ClassVar[int] = 50  # an answer that nobody waits for: the limit that `luodi new` proposes
 
     def __init__(self, schema: Schema | None = None, processor: Processor | None = None) -> None:
         self.schema = schema or Schema()
         self.processor = processor
+
+    @property
+    def objective(self) -> Objective:
+        """The chosen one, or the task's own. For tasks that have `losses`."""
+        return self.schema.objective or Objective(name=self.losses[0])
 
     def with_processor(self, processor: Processor) -> Self:
         """The same task, able to turn numbers back into what people read. A Bundle's task has its processor."""

@@ -20,6 +20,8 @@ class CausalLM(nn.Module):
     def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
         self.decoder = decoder
+        self.remembers = True
+        """False: training reads no cache, and none is made."""
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, past: Tensor | None = None, past_mask: Tensor | None = None
@@ -31,6 +33,9 @@ class CausalLM(nn.Module):
         """
         mask = attention_mask if past_mask is None else torch.cat([past_mask, attention_mask], dim=1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, mask.shape[1] - input_ids.shape[1] :]
+        if self.training and not self.remembers:
+            told = self.decoder(input_ids=input_ids, attention_mask=mask, position_ids=positions, use_cache=False)
+            return {"logits": told.logits}
         layers = cache_shape(self.decoder.config)
         told = self.decoder(
             input_ids=input_ids, attention_mask=mask, position_ids=positions, use_cache=True,

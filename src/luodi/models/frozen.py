@@ -67,7 +67,9 @@ def split_encoder(encoder: nn.Module | None, frozen: int) -> Split | None:
     if not frozen or not isinstance(stack, nn.Module) or not isinstance(layers, nn.ModuleList):
         return None
     upper = _twin(encoder, {"embeddings": _AsGiven(), "encoder": _twin(stack, {"layer": layers[frozen:]})})
-    lower = _twin(encoder, {"encoder": _twin(stack, {"layer": layers[:frozen]})})
+    # What comes after the last layer (`norm`, where layers do not end normalised) does not come after the lower ones.
+    after = {"norm": nn.Identity()} if hasattr(stack, "norm") else {}
+    lower = _twin(encoder, {"encoder": _twin(stack, {"layer": layers[:frozen], **after})})
     for parameter in lower.parameters():
         parameter.requires_grad_(False)
     return Split(encoder, lower.eval(), UpperLayers(upper))

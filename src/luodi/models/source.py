@@ -72,7 +72,8 @@ class ScratchBase:
 
     name: str
     config: Mapping[str, Any]
-    """What `transformers.AutoConfig.for_model` takes, `model_type` included."""
+    """What `transformers.AutoConfig.for_model` takes, `model_type` included; or, where that names a family file
+    with `encoder` and `decoder` of its own, what those take."""
 
     @property
     def is_pretrained(self) -> bool:
@@ -89,11 +90,15 @@ class ScratchBase:
         from luodi.backends.transformers import build_encoder
         from luodi.models.stem import STEM, build_with_stem
 
+        if own := _builder(self.config):
+            return own.encoder(self.config)  # type: ignore[no-any-return]
         return build_with_stem(self.config) if self.config.get(STEM) else build_encoder(self.config)
 
     def decoder(self) -> Module:
         from luodi.backends.transformers import build_decoder
 
+        if own := _builder(self.config):
+            return own.decoder(self.config)  # type: ignore[no-any-return]
         return build_decoder(self.config)
 
 
@@ -122,8 +127,16 @@ def family_names() -> list[str]:
 
 
 def _family(name: str) -> ModuleType:
-    """A file of `families/`: SIZES, and `processor(config, corpus)`, which fits what the family reads with."""
+    """A file of `families/`: SIZES; `processor(config, corpus)`, which fits what the family reads with; and, where the
+    library has no such network, `encoder(config)` and `decoder(config)`, which build it."""
     return importlib.import_module(f"luodi.models.families.{name}")
+
+
+def _builder(config: Mapping[str, Any]) -> ModuleType | None:
+    """The family that builds such networks itself. By the configuration alone, which is what a Bundle keeps."""
+    kind = config["model_type"]
+    family = _family(kind) if kind in family_names() else None
+    return family if hasattr(family, "encoder") else None
 
 
 def _sizes(family: str) -> Mapping[str, Mapping[str, Any]]:

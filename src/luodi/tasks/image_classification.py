@@ -34,7 +34,6 @@ PIXELS = "pixel_values"
 _SHIFT = 1 / 8  # of a side, at the most
 _CUT = 1 / 4  # side of the square that is hidden (Cutout: DeVries and Taylor 2017, arXiv:1708.04552, for 32 x 32)
 _LIGHT = 0.2  # spread of the change of light and of contrast, where the pictures' own spread is 1
-_SMOOTHING = 0.1  # of the labels, in training (Szegedy et al. 2016, arXiv:1512.00567)
 _LEAST_SIDE = 4
 
 
@@ -42,6 +41,7 @@ class ImageClassification(OnePassTask[Picture, str]):
     name = "image_classification"
     input, output = Image(), Label()
     metrics: ClassVar = LABEL_METRICS
+    losses: ClassVar = ("label_smoothing", "cross_entropy", "focal", "weighted")
     default_model = "vitc:micro"
 
     @classmethod
@@ -100,9 +100,9 @@ class ImageClassification(OnePassTask[Picture, str]):
         return PictureHead(base.encoder(), num_labels=len(self.schema.labels))
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-        from torch.nn.functional import cross_entropy
+        from luodi.models.losses import class_loss
 
-        return cross_entropy(outputs["logits"].float(), batch["labels"], label_smoothing=_SMOOTHING)
+        return class_loss(self.objective, outputs["logits"], batch["labels"])
 
     def slices(self, example: Example[Picture, str]) -> Mapping[str, str]:
         return {**super().slices(example), "class": example.target}

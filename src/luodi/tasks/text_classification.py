@@ -38,6 +38,7 @@ class TextClassification(OnePassTask[str, str]):
     name = "text_classification"
     input, output = Text(), Label()
     metrics: ClassVar = LABEL_METRICS
+    losses: ClassVar = ("cross_entropy", "label_smoothing", "focal", "weighted")
 
     @classmethod
     def recognise(cls, table: Mapping[str, Sequence[Any]]) -> Recognition | None:
@@ -106,9 +107,9 @@ class TextClassification(OnePassTask[str, str]):
         return TextClassification(replace(self.schema, ngrams=_BUCKETS)), both
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-        from torch.nn.functional import cross_entropy
+        from luodi.models.losses import class_loss
 
-        return cross_entropy(outputs["logits"].float(), batch["labels"])
+        return class_loss(self.objective, outputs["logits"], batch["labels"])
 
     def slices(self, example: Example[str, str]) -> Mapping[str, str]:
         return {**super().slices(example), "class": example.target}

@@ -65,6 +65,7 @@ class TextGeneration(GenerativeTask[Put, str]):
     name = "text_generation"
     input, output = Prompt(), Text(exact=True)
     metrics: ClassVar = GENERATION_METRICS
+    losses: ClassVar = ("cross_entropy", "label_smoothing")
     default_model = "llama:tiny"
     quick_ms = 2000
 
@@ -157,9 +158,9 @@ class TextGeneration(GenerativeTask[Put, str]):
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """Mean over the tokens that are learned."""
-        from torch.nn.functional import cross_entropy
+        from luodi.models.losses import class_loss
 
-        return cross_entropy(outputs["logits"].float().flatten(0, 1), batch[LABELS].flatten(), ignore_index=IGNORED)
+        return class_loss(self.objective, outputs["logits"].flatten(0, 1), batch[LABELS].flatten())
 
     def stream(self, item: Item, engine: Engine) -> Generator[str, None, Prediction[str]]:
         draft = Draft(self.writer, self.schema.sampling)

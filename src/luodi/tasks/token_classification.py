@@ -40,6 +40,7 @@ class TokenClassification(OnePassTask[str, Entities]):
     name = "token_classification"
     input, output = Text(exact=True), Spans()
     metrics: ClassVar = SPAN_METRICS
+    losses: ClassVar = ("cross_entropy", "label_smoothing", "focal", "weighted")
     default_length = 256
     default_epochs = 5  # on the Resume corpus the score on validation rows rose for four, and fell after that
 
@@ -114,10 +115,10 @@ class TokenClassification(OnePassTask[str, Entities]):
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """Mean over units; 0 where the batch has none."""
-        from torch.nn.functional import cross_entropy
+        from luodi.models.losses import class_loss
 
-        logits, tags = outputs["logits"].float().flatten(0, 1), batch[LABELS].flatten()
-        summed = cross_entropy(logits, tags, ignore_index=IGNORED, reduction="sum")
+        logits, tags = outputs["logits"].flatten(0, 1), batch[LABELS].flatten()
+        summed = class_loss(self.objective, logits, tags, reduction="sum")
         return summed / (tags != IGNORED).sum().clamp(min=1)
 
     def slices(self, example: Example[str, Entities]) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ No pickle: torch.save would use it. Written aside and renamed, so a kill leaves 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -78,7 +79,11 @@ def changing(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {**dict(_trainable(model)), **{name: b for name, b in model.named_buffers() if name in kept}}
 
 
-def save_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, records: Records) -> None:
+def save_checkpoint(
+    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, records: Records,
+    mean: Mapping[str, torch.Tensor] | None = None,
+) -> None:  # fmt: skip
+    """`mean`: a moving average of weights, by their names."""
     tensors = {"rng": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
@@ -87,19 +92,29 @@ def save_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     for name, p in _trainable(model):
         for key, value in optimizer.state[p].items():
             tensors[f"optimizer.{key}.{name}"] = value.detach().cpu().contiguous()
+    for name, tensor in (mean or {}).items():
+        tensors[f"mean.{name}"] = tensor.cpu().contiguous()
     _write(path, tensors, {_RECORDS: msgspec.json.encode(records).decode()})
 
 
-def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Records:
+def load_checkpoint(
+    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, mean: Mapping[str, torch.Tensor] | None = None
+) -> Records:
     """Puts everything back as it was, random state included."""
     with safe_open(path, framework="pt") as file, torch.no_grad():
         names = set(file.keys())
+        for name, tensor in (mean or {}).items():
+            tensor.copy_(file.get_tensor(f"mean.{name}"))
         for name, tensor in changing(model).items():
             tensor.copy_(file.get_tensor(f"weight.{name}"))
+        keys: dict[str, list[str]] = {}  # what the optimiser has noted of each weight: its moments, its steps
+        for _, key, name in (told.split(".", 2) for told in names if told.startswith("optimizer.")):
+            keys.setdefault(name, []).append(key)
+        fused = {p: group.get("fused") for group in optimizer.param_groups for p in group["params"]}
         for name, p in _trainable(model):
-            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{key}.{name}" in names]
-            state = {key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys}
-            optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
+            state = {key: file.get_tensor(f"optimizer.{key}.{name}") for key in keys.get(name, ())}
+            # Steps are counted where the processor is that reads them: beside the weight by fused rules alone.
+            optimizer.state[p] = {k: v.to(p.device if k != "step" or fused[p] else "cpu") for k, v in state.items()}
         torch.set_rng_state(file.get_tensor("rng"))
         if "rng.cuda" in names and torch.cuda.is_available():
             torch.cuda.set_rng_state(file.get_tensor("rng.cuda"))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from luodi.core.task import Task
+from luodi.errors import ConfigError
+from luodi.messages import tr
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -11,26 +15,60 @@ class TrainSettings:
     epochs: int | None = None
     """Passes over the training rows at most; a budget may allow fewer. Not said: 3 from pretrained weights (5 where
     entities are to be found); from random ones 40, or as many as make 3,000 steps."""
+    optimizer: Literal["adamw", "adam", "sgd", "adafactor", "lion", "muon"] = "adamw"
+    """The rule of a step. sgd has Nesterov's momentum of 0.9; adafactor keeps hardly any state, lion half of AdamW's;
+    muon is for the matrices between layers and leaves tables, vectors and the head to AdamW."""
     learning_rate: float | None = None
-    """Peak rate of AdamW, reached after the warm-up and then falling to 0. Not said: 1e-4 from pretrained weights, 1e-3
-    from random ones."""
+    """Peak rate, reached after the warm-up. Not said: 1e-4 from pretrained weights, 1e-3 from random ones, for adamw,
+    adam and muon; 3e-5 and 3e-4 for lion; 1e-2 and 1e-1 for sgd; 1e-3 and 1e-2 for adafactor, where it is a share of
+    each weight's own size."""
+    schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
+    """What the rate does after the warm-up. linear and cosine fall to 0; constant stays; wsd (warm-up, stable, decay)
+    stays and falls in the last fifth of all steps."""
     warmup: float = 0.06
     """Share of all steps in which the rate rises."""
+    layer_decay: float = 1.0
+    """Each layer learns at so much of the rate of the one above it, what lies below the first at least of all: 0.9
+    keeps more of what was pretrained. 1: all alike."""
     head_factor: float = 10.0
     """The new head learns so many times faster than what was pretrained."""
     dropout: float = 0.0
     """In all layers. Off by default: a few epochs hardly overfit, and on a CPU drawing its random numbers costs a
     third of the time (1,456 tokens/s without, 953 with 0.1)."""
     weight_decay: float = 0.01
-    """AdamW's decay of the weights (Loshchilov and Hutter 2019)."""
+    """Decay of the weights, beside the gradient (Loshchilov and Hutter 2019); adam and sgd have it within. Biases and
+    norms do not decay. lion wants 3 to 10 times as much as adamw."""
+    loss: Literal["auto", "cross_entropy", "label_smoothing", "focal", "weighted"] = "auto"
+    """What is made small. auto: the task's own, label_smoothing for pictures, else cross_entropy. focal: what is known
+    already counts little. weighted: each class weighs the same, however rare. A task that writes has neither of these
+    two."""
+    label_smoothing: float | None = None
+    """Share of each label that is spread over all classes, for the loss label_smoothing. Not said: 0.1."""
+    clip: float = 1.0
+    """Largest norm of a step's gradient, as in BERT and nearly all that followed; a longer one is shortened. 0: any."""
+    ema: float = 0.0
+    """Score and keep a moving average of the weights instead of the weights themselves: so much of the average stays at
+    each step, 0.999 for example. 0: none."""
+    average: int = 0
+    """At the end, try the mean of the weights at the last so many validation scores, and take it where it scores higher
+    than the best of them. 0: do not."""
     tokens_per_batch: int = 1024
     """Padded tokens of a batch. On a CPU small batches stay in its cache: 1,024 is faster than 16,384."""
+    accumulate: int = 1
+    """So many batches make one step: a larger batch than memory, or a CPU's cache, would hold. Steps are counted, and
+    scheduled, as steps."""
+    checkpointing: bool = False
+    """Keep no activations of layers but compute them a second time for the gradient: less memory, a third more time,
+    the same result."""
     max_length: int | None = None
     """Positions (tokens) of the longest input; longer ones are cut as their task sees fit. Not said: the task's own
     length, 128 for the classification of texts."""
     frozen_layers: int | None = None
     """Lower layers that keep their pretrained weights, the table of tokens with them. Not said: half of a
     pretrained encoder on a CPU, none elsewhere."""
+    reinitialised_layers: int = 0
+    """Upper layers that lose their pretrained weights and begin from random ones (Zhang et al. 2021): steadier where
+    rows are few."""
     wide: bool = True
     """Put a linear model of character n-grams beside the network where the validation rows gain by it."""
     augment: bool = True
@@ -44,6 +82,41 @@ class TrainSettings:
     patience: int | None = None
     """Stop after so many evaluations without a better score. Not said: 4 from pretrained weights, 20 from
     random ones."""
+
+
+def check(settings: TrainSettings, task: Task[Any, Any]) -> None:
+    """Raises ConfigError where a value cannot be meant, or the task knows no such loss."""
+    bounds = {
+        "warmup": (0 <= settings.warmup <= 1, tr("from 0 to 1")),
+        "dropout": (0 <= settings.dropout < 1, tr("at least 0 and below 1")),
+        "weight_decay": (settings.weight_decay >= 0, tr("at least 0")),
+        "layer_decay": (0 < settings.layer_decay <= 1, tr("above 0 and at most 1")),
+        "reinitialised_layers": (settings.reinitialised_layers >= 0, tr("at least 0")),
+        "accumulate": (settings.accumulate >= 1, tr("at least 1")),
+        "clip": (settings.clip >= 0, tr("at least 0")),
+        "ema": (0 <= settings.ema < 1, tr("at least 0 and below 1")),
+        "average": (settings.average >= 0, tr("at least 0")),
+        "label_smoothing": (0 <= (settings.label_smoothing or 0) < 1, tr("at least 0 and below 1")),
+    }
+    for name, (is_within, words) in bounds.items():
+        if not is_within:
+            message = tr("train.{name} is {value}; it must be {range}.")
+            told = message.format(name=name, value=getattr(settings, name), range=words)
+            raise ConfigError(told, code="config.range")
+    _check_loss(settings, task)
+
+
+def _check_loss(settings: TrainSettings, task: Task[Any, Any]) -> None:
+    own = settings.loss == "auto"
+    if not own and settings.loss not in task.losses:
+        message = tr("The task {task} cannot be trained with the loss {loss}.")
+        known = tr("Known: {names}.").format(names=", ".join(("auto", *task.losses)))
+        raise ConfigError(message.format(task=task.name, loss=settings.loss), code="train.loss", hint=known)
+    chosen = task.losses[0] if own and task.losses else settings.loss
+    if settings.label_smoothing is not None and chosen != "label_smoothing":
+        message = tr("train.label_smoothing is said, but the loss is {loss}.")
+        hint = tr("Say train.loss: label_smoothing as well, or leave it out.")
+        raise ConfigError(message.format(loss=chosen), code="train.loss", hint=hint)
 
 
 SETTINGS = TrainSettings

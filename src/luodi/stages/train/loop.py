@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from luodi.core.progress import say
-from luodi.core.task import LABELS, Task, item_size
+from luodi.core.task import IGNORED, LABELS, Task, item_size
 from luodi.core.types import Example, Item
 from luodi.errors import DataError, ResourceError
 from luodi.messages import tr
 from luodi.models.engine import to_torch
-from luodi.stages.train.plan import Plan, rate_at
-
-CLIP = 1.0  # largest norm of a step's gradient, as in BERT and nearly all that followed
+from luodi.stages.train.plan import Plan
+from luodi.stages.train.schedules import rate_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,19 +39,6 @@ class Material:
     items: Sequence[Item]
 
 
-def make_optimizer(model: torch.nn.Module, plan: Plan) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019); biases and norms are not decayed, as in BERT; the head learns faster."""
-    groups = []
-    for is_head in (False, True):
-        part = [p for n, p in model.named_parameters() if p.requires_grad and n.startswith("head.") is is_head]
-        factor = plan.head_factor if is_head else 1.0
-        groups += [
-            {"params": [p for p in part if p.ndim > 1], "weight_decay": plan.weight_decay, "factor": factor},
-            {"params": [p for p in part if p.ndim <= 1], "weight_decay": 0.0, "factor": factor},
-        ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=plan.learning_rate, fused=True)
-
-
 def set_dropout(model: torch.nn.Module, share: float) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -61,19 +47,22 @@ def set_dropout(model: torch.nn.Module, share: float) -> None:
 
 def training_steps(
     model: torch.nn.Module, task: Task[Any, Any], optimizer: torch.optim.Optimizer, material: Material,
-    plan: Plan, batches: Iterable[tuple[int, list[int]]],
+    plan: Plan, batches: Iterable[tuple[int, list[list[int]]]],
 ) -> Iterator[Step]:  # fmt: skip
-    """One optimiser step for each batch. Raises DataError with the batch that made the loss no number."""
+    """`batches`: (number of a step, what its gradient is the mean of). Raises DataError with the examples that made the
+    loss no number."""
     model.train()
-    for number, places in batches:
+    for number, together in batches:
+        places = [place for batch in together for place in batch]
         began = time.perf_counter()
         rate = rate_at(plan, number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        loss = _backward(model, task, plan, _items(task, material, plan, number, places))
+        loss = _backward(model, task, plan, _items(task, material, plan, number, together))
         if not loss == loss or loss in (float("inf"), float("-inf")):
             raise _not_a_number(number, [material.examples[p].id for p in places])
-        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], CLIP)
+        if plan.clip:
+            torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], plan.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         tokens = sum(item_size(material.items[p]) for p in places)
@@ -81,26 +70,28 @@ def training_steps(
 
 
 def _items(
-    task: Task[Any, Any], material: Material, plan: Plan, number: int, places: Sequence[int]
-) -> Sequence[Item]:
+    task: Task[Any, Any], material: Material, plan: Plan, number: int, together: Sequence[Sequence[int]]
+) -> list[list[Item]]:
     """Of one step, changed a little where that is wanted: by seed and step alone, so that a resume sees the same."""
-    items = [material.items[p] for p in places]
+    batches = [[material.items[p] for p in places] for places in together]
     if not plan.augment:
-        return items
+        return batches
     rng = np.random.default_rng([plan.seed, number])
-    return [task.augment(item, rng) for item in items]
+    return [[task.augment(item, rng) for item in items] for items in batches]
 
 
 def _backward(
-    model: torch.nn.Module, task: Task[Any, Any], plan: Plan, items: Sequence[Item]
+    model: torch.nn.Module, task: Task[Any, Any], plan: Plan, batches: Sequence[Sequence[Item]]
 ) -> float:
-    """Mean loss with its gradient. Where memory does not suffice the batch is halved, and that is said."""
-    size = len(items)
+    """Mean loss over all batches, with its gradient. Where memory does not suffice batches are halved, and that is
+    said."""
+    size = max(map(len, batches))
     while True:
-        parts = [items[start : start + size] for start in range(0, len(items), size)]
+        parts = [items[start : start + size] for items in batches for start in range(0, len(items), size)]
         try:
             return sum(
-                _backward_part(model, task, plan, part, share=len(part) / len(items)) for part in parts
+                _backward_part(model, task, plan, part, share=share)
+                for part, share in zip(parts, _shares(task, parts), strict=True)
             )
         except torch.OutOfMemoryError as error:
             if size == 1:
@@ -109,6 +100,16 @@ def _backward(
         model.zero_grad(set_to_none=True)  # a part may have left its gradient
         say(tr("Memory does not suffice for {n} examples at once: the batch is halved.").format(n=size))
         size = (size + 1) // 2
+
+
+def _shares(task: Task[Any, Any], parts: Sequence[Sequence[Item]]) -> list[float]:
+    """How much the mean of each part counts, so that all together are the mean over every label that counts: of
+    examples, of tokens."""
+    if len(parts) == 1:
+        return [1.0]
+    labels = [task.collate(part).get(LABELS) for part in parts]
+    counts = [len(p) if a is None else int((a != IGNORED).sum()) for p, a in zip(parts, labels, strict=True)]
+    return [count / max(sum(counts), 1) for count in counts]
 
 
 def _backward_part(

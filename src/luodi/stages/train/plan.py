@@ -35,6 +35,12 @@ class Plan:
     augment: bool
     parameters: int
     trainable: int
+    optimizer: str = "adamw"
+    schedule: str = "linear"
+    layer_decay: float = 1.0
+    accumulate: int = 1
+    clip: float = 1.0
+    ema: float = 0.0
 
 
 def steps_in_budget(wanted: int, seconds_per_step: float, budget: float | None, overhead: float) -> int:
@@ -44,21 +50,20 @@ def steps_in_budget(wanted: int, seconds_per_step: float, budget: float | None, 
     return max(1, min(wanted, int((budget - overhead) / seconds_per_step)))
 
 
-def planned_batches(plan: Plan, sizes: Sequence[int], start: int) -> Iterator[tuple[int, list[int]]]:
-    """(step number from 1, places of its examples), from the step after `start`."""
+def steps_of_epoch(batches: int, accumulate: int) -> int:
+    return -(-batches // accumulate)
+
+
+def planned_batches(plan: Plan, sizes: Sequence[int], start: int) -> Iterator[tuple[int, list[list[int]]]]:
+    """(step number from 1, its batches, each the places of its examples), from the step after `start`. The last step of
+    an epoch may have fewer batches."""
     step, epoch = 0, 0
     while step < plan.steps:
-        for places in epoch_batches(sizes, tokens=plan.tokens_per_batch, seed=plan.seed, epoch=epoch):
+        batches = epoch_batches(sizes, tokens=plan.tokens_per_batch, seed=plan.seed, epoch=epoch)
+        for first in range(0, len(batches), plan.accumulate):
             step += 1
             if step > plan.steps:
                 return
             if step > start:
-                yield step, places
+                yield step, batches[first : first + plan.accumulate]
         epoch += 1
-
-
-def rate_at(plan: Plan, step: int) -> float:
-    """Linear warm-up to the peak, then linear fall that ends at 0 (Devlin et al. 2019)."""
-    if step <= plan.warmup_steps:
-        return plan.learning_rate * step / max(plan.warmup_steps, 1)
-    return plan.learning_rate * max(0.0, (plan.steps - step + 1) / max(plan.steps - plan.warmup_steps, 1))

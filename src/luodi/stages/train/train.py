@@ -23,8 +23,10 @@ from luodi.core.task import Base, Processor, Schema, Task, item_size
 from luodi.core.types import Example, Item, X, Y
 from luodi.messages import tr
 from luodi.models.engine import TorchEngine, save_network
-from luodi.models.frozen import Split, forget_activations, keep_activations, num_layers, split_encoder
+from luodi.models.frozen import Split, forget_activations, keep_activations, split_encoder
+from luodi.models.narrow import Narrowed, narrow_table
 from luodi.models.source import resolve
+from luodi.stages.train.averaging import MovingAverage, begin_average, keep_recent, try_mean
 from luodi.stages.train.batches import epoch_batches
 from luodi.stages.train.checkpoints import (
     BEST,
@@ -34,20 +36,20 @@ from luodi.stages.train.checkpoints import (
     ScorePoint,
     changing,
     load_checkpoint,
-    load_weights,
     save_checkpoint,
     save_weights,
 )  # fmt: skip
-from luodi.stages.train.config import TrainSettings
+from luodi.stages.train.choices import frozen_layers, prepare_network, with_objective
+from luodi.stages.train.config import TrainSettings, check
 from luodi.stages.train.loop import (
     Material,
     Step,
-    make_optimizer,
     seconds_per_step,
     set_dropout,
     training_steps,
 )  # fmt: skip
-from luodi.stages.train.plan import Plan, planned_batches, steps_in_budget
+from luodi.stages.train.optimizers import default_rate, make_optimizer
+from luodi.stages.train.plan import Plan, planned_batches, steps_in_budget, steps_of_epoch
 from luodi.stages.train.precision import choose_device, choose_precision, set_threads
 
 CURVE_EVERY = 20  # steps between two points of the loss curve
@@ -81,6 +83,8 @@ class Setup:
     folder: Path
     split: Split | None
     """Where lower layers are frozen: the model then holds the upper ones only, until it is sealed."""
+    narrowed: Narrowed | None
+    """Where the table of tokens learns: it holds only the rows that the data names, until it is sealed."""
     device: str
     parameters: int
     seconds: float
@@ -92,10 +96,12 @@ def train(
     settings: TrainSettings, folder: Path,
 ) -> Trained:  # fmt: skip
     """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept."""
+    check(settings, task)
     setup, base = _set_up(task, rows, held_back, brief, settings, folder)
     plan = _plan(setup, brief, base)
     records = _run(setup, plan)
-    load_weights(folder / BEST, setup.model)
+    scored = [point.step for point in records.scores]
+    try_mean(folder, setup.model, scored, lambda: _signed(setup, _measured(setup)), records.best_value or 0.0)
     learned, model, final = _completed(setup)
     manifest = Manifest(
         name=brief.goal or Path(str(brief.data)).stem, task=brief.task or task.name, schema=learned.schema,
@@ -116,6 +122,8 @@ def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     if setup.split:
         setup.model.encoder = setup.split.whole
         forget_activations(setup.folder / ACTIVATIONS)
+    if setup.narrowed:
+        setup.narrowed.restore()
     learned, model = setup.task, setup.model.to("cpu")
     if setup.settings.wide:
         learned, model = setup.task.complete(model, rows, held_back, answers)
@@ -145,30 +153,30 @@ def _set_up(
     torch.manual_seed(brief.seed)
     model = learned.build(base).to(device)
     set_dropout(model, settings.dropout)
+    prepare_network(model, settings)
     say(tr("Model: {name}, {millions:.1f} million parameters.").format(name=base.name, millions=_count(model) / 1e6))
     items = _encoded(learned, (*rows, *held_back), processor)
+    learned = with_objective(learned, settings, items[: len(rows)])
     parameters = _count(model)
-    need_disk(folder, 24 * parameters + 2 * int(base.config.get("hidden_size", 0)) * sum(map(item_size, items)))
+    copies = 24 + 4 * settings.average + (4 if settings.ema else 0)
+    need_disk(folder, copies * parameters + 2 * int(base.config.get("hidden_size", 0)) * sum(map(item_size, items)))
     encoder: torch.nn.Module | None = getattr(model, "encoder", None)
-    split = split_encoder(encoder, _frozen_layers(settings, base, encoder, device))
+    split = split_encoder(encoder, frozen_layers(settings, base, encoder, device))
     if split:
         items = keep_activations(split, items, learned.collate, folder / ACTIVATIONS, device)
         model.encoder = split.upper.to(device)
+    narrowed = narrow_table(encoder, items) if not split else None
+    if narrowed:
+        items = narrowed.items(items)
     setup = Setup(
         task=learned, processor=processor, model=model, settings=settings, folder=folder, split=split,
+        narrowed=narrowed,
         train=Material(examples=rows, items=items[: len(rows)]),
         validation=Material(examples=held_back, items=items[len(rows) :]),
         metric=deciding_metric(learned, list(brief.accept)), device=device, parameters=parameters,
         seconds=time.perf_counter() - began,
     )  # fmt: skip
     return setup, base
-
-
-def _frozen_layers(settings: TrainSettings, base: Base, encoder: torch.nn.Module | None, device: str) -> int:
-    """On a CPU half of a pretrained encoder, so that an epoch costs half; random layers have to learn."""
-    if settings.frozen_layers is not None:
-        return settings.frozen_layers
-    return num_layers(encoder) // 2 if base.is_pretrained and device == "cpu" else 0
 
 
 def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
@@ -180,7 +188,8 @@ def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         return plan
     settings, device = setup.settings, setup.device
     sizes = [item_size(i) for i in setup.train.items]
-    per_epoch = len(epoch_batches(sizes, tokens=settings.tokens_per_batch, seed=brief.seed, epoch=0))
+    batches = epoch_batches(sizes, tokens=settings.tokens_per_batch, seed=brief.seed, epoch=0)
+    per_epoch = steps_of_epoch(len(batches), settings.accumulate)
     usual = setup.task.default_epochs if base.is_pretrained else max(40, -(-LEAST_STEPS // per_epoch))
     epochs = settings.epochs or usual
     wanted = per_epoch * epochs
@@ -188,7 +197,9 @@ def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         steps=wanted, epochs=epochs, steps_per_epoch=per_epoch, evaluate_every=per_epoch, seed=brief.seed,
         tokens_per_batch=settings.tokens_per_batch, device=device, threads=torch.get_num_threads(), warmup_steps=1,
         precision=choose_precision(settings.precision, device),
-        learning_rate=settings.learning_rate or (1e-4 if base.is_pretrained else 1e-3),
+        learning_rate=settings.learning_rate or default_rate(settings.optimizer, is_pretrained=base.is_pretrained),
+        optimizer=settings.optimizer, schedule=settings.schedule, layer_decay=settings.layer_decay,
+        accumulate=settings.accumulate, clip=settings.clip, ema=settings.ema,
         head_factor=settings.head_factor if base.is_pretrained else 1.0, weight_decay=settings.weight_decay,
         seconds_per_step=0.0, parameters=setup.parameters, augment=settings.augment,
         patience=settings.patience or (4 if base.is_pretrained else 20),
@@ -234,9 +245,9 @@ def _run(setup: Setup, plan: Plan) -> Records:
     """From the first step, or from the last checkpoint, to the end."""
     optimizer = make_optimizer(setup.model, plan)
     torch.manual_seed(plan.seed)
-    records = Records()
+    records, average = Records(), begin_average(setup.model, plan.ema)
     if (setup.folder / LAST).is_file():
-        records = load_checkpoint(setup.folder / LAST, setup.model, optimizer)
+        records = load_checkpoint(setup.folder / LAST, setup.model, optimizer, average.mean)
         say(tr("Going on from step {step} of {steps}.").format(step=records.step, steps=plan.steps))
     else:
         sentence = tr("{steps} steps ({epochs:.1f} epochs) in {precision} on {device}, {threads} threads.")
@@ -249,24 +260,28 @@ def _run(setup: Setup, plan: Plan) -> Records:
     if records.stopped:  # killed between the last step and the sealing
         return records
     with finishing():  # a signal waits for the end of the step, and what has been done is saved
-        for records in _recorded(setup, plan, steps, records):  # noqa: B020 - each replaces the one before
+        for records in _recorded(setup, plan, steps, records, average):  # noqa: B020 - each replaces the one before
             is_asked = stop_asked()
             due = is_asked or time.monotonic() - saved > SAVE_EVERY_S
             if due or records.stopped or records.scores and records.scores[-1].step == records.step:
-                save_checkpoint(setup.folder / LAST, setup.model, optimizer, records)
+                save_checkpoint(setup.folder / LAST, setup.model, optimizer, records, average.mean)
                 saved = time.monotonic()
             if records.stopped or is_asked:
                 break
     return records
 
 
-def _recorded(setup: Setup, plan: Plan, steps: Iterator[Step], records: Records) -> Iterator[Records]:
+def _recorded(
+    setup: Setup, plan: Plan, steps: Iterator[Step], records: Records, average: MovingAverage
+) -> Iterator[Records]:
     """The records after each step, with validation scores where they are due."""
     for step in steps:
+        average.update(step.number)
         records = _after(records, step, plan)
         progress(tr("training"), step.number, plan.steps, _note(records, step, setup.metric.name))
         if step.number % plan.evaluate_every == 0 or step.number == plan.steps:
-            records = _scored(setup, records)
+            with average.in_place():
+                records = _scored(setup, records)
         if step.number == plan.steps:
             records = replace(records, stopped="planned")
         elif _is_stale(plan, records):
@@ -295,11 +310,8 @@ def _after(records: Records, step: Step, plan: Plan) -> Records:
 def _scored(setup: Setup, records: Records) -> Records:
     """With a validation score; the weights are kept where it is the best so far."""
     began = time.perf_counter()
-    engine = TorchEngine(setup.model, device=next(setup.model.parameters()).device.type)
-    answers = setup.task.examine(setup.validation.items, engine, [setup.metric])
-    sums = setup.metric.sums([e.target for e in setup.validation.examples], answers)
-    number = with_interval(setup.metric, sums)
-    value = number.value if setup.metric.higher_is_better else -number.value
+    number = _measured(setup)
+    value = _signed(setup, number)
     seconds = records.seconds + time.perf_counter() - began
     point = ScorePoint(step=records.step, seconds=seconds, value=number.value, low=number.low, high=number.high)
     records = replace(records, seconds=seconds, scores=(*records.scores, point))
@@ -308,7 +320,22 @@ def _scored(setup: Setup, records: Records) -> Records:
     if records.best_value is None or value > records.best_value:
         save_weights(setup.folder / BEST, setup.model)
         records = replace(records, best_step=records.step, best_value=value)
+    if setup.settings.average:
+        steps = [point.step for point in records.scores]
+        keep_recent(setup.folder, setup.model, steps, setup.settings.average)
     return records
+
+
+def _measured(setup: Setup) -> Measure:
+    """The network as it is, on the validation rows."""
+    engine = TorchEngine(setup.model, device=next(setup.model.parameters()).device.type)
+    answers = setup.task.examine(setup.validation.items, engine, [setup.metric])
+    return with_interval(setup.metric, setup.metric.sums([e.target for e in setup.validation.examples], answers))
+
+
+def _signed(setup: Setup, number: Measure) -> float:
+    """So that higher is better."""
+    return number.value if setup.metric.higher_is_better else -number.value
 
 
 def _is_stale(plan: Plan, records: Records) -> bool:
@@ -351,7 +378,7 @@ def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Pa
     details = {
         "plan": msgspec.to_builtins(plan), "curve": told["curve"], "scores": told["scores"],
         "metric": setup.metric.name, "best": {"step": best.step, "value": best.value},
-        "stopped": stops[records.stopped],
+        "stopped": stops[records.stopped], "setup_seconds": setup.seconds,
     }  # fmt: skip
     finding = tr("The best validation {metric} is {value:.4f}, at step {step} of {steps}.")
     told_best = finding.format(metric=setup.metric.name, value=best.value, step=best.step, steps=plan.steps)

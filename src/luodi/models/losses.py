@@ -1,0 +1,54 @@
+"""What training makes small where the answer is one class: of a text, of a picture, of each place.
+
+Each is a function of logits (N x classes) and labels (N whole numbers, IGNORED where none counts), and gives the mean
+or the sum over the labels that count. Squared error, Huber and contrastive losses belong to questions whose answer is
+a number or a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from luodi.core.task import IGNORED, Objective
+from luodi.core.types import Array
+
+
+def class_loss(objective: Objective, logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+    """`reduction`: mean or sum."""
+    logits = logits.float()
+    if objective.name == "cross_entropy":
+        return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction=reduction)
+    if objective.name == "label_smoothing":
+        return functional.cross_entropy(
+            logits, labels, ignore_index=IGNORED, reduction=reduction, label_smoothing=objective.smoothing
+        )
+    each = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
+    factors = {"focal": focal_factors, "weighted": weight_factors}[objective.name]
+    summed = (factors(objective, each, labels) * each).sum()
+    return summed if reduction == "sum" else summed / (labels != IGNORED).sum().clamp(min=1)
+
+
+def focal_factors(objective: Objective, each: Tensor, labels: Tensor) -> Tensor:
+    """(1 - p)^gamma of the right class's probability p: what is known already counts little (Lin et al. 2017,
+    arXiv:1708.02002)."""
+    return (1 - torch.exp(-each)) ** objective.gamma
+
+
+def weight_factors(objective: Objective, each: Tensor, labels: Tensor) -> Tensor:
+    """The weight of each label's class; 1 for a class that training rows do not have."""
+    weights = each.new_tensor((*objective.weights, 1.0))
+    return weights[labels.clamp(min=0, max=len(objective.weights))]
+
+
+def inverse_frequencies(labels: Iterable[Array]) -> tuple[float, ...]:
+    """n / (classes x count) of each class: all classes weigh the same together, and the mean weight of a label is 1. 1
+    for numbers that do not occur."""
+    told = np.concatenate([np.ravel(each) for each in labels])
+    counts = np.bincount(told[told != IGNORED])
+    weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return tuple(np.where(counts > 0, weights, 1.0).tolist())

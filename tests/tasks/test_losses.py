@@ -1,0 +1,96 @@
+"""Losses of answers that are one class."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from luodi.core.task import IGNORED, Objective, Schema, load_task, task_names
+from luodi.stages.train.config import TrainSettings
+
+torch = pytest.importorskip("torch")
+LOSSES = ("cross_entropy", "label_smoothing", "focal", "weighted")
+
+
+def loss(name: str, chances: list[list[float]], labels: list[int], reduction: str = "mean", **more: Any) -> float:
+    from luodi.models.losses import class_loss
+
+    logits = torch.log(torch.tensor(chances))
+    return float(class_loss(Objective(name=name, **more), logits, torch.tensor(labels), reduction))
+
+
+CHANCES = [[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.7, 0.2, 0.1]]
+LABELS = [0, 1, 2]
+
+
+def test_each_is_its_formula() -> None:
+    right = [0.5, 0.8, 0.1]
+    assert loss("cross_entropy", CHANCES, LABELS) == pytest.approx(-sum(map(math.log, right)) / 3)
+    focal = -sum((1 - p) ** 2 * math.log(p) for p in right) / 3
+    assert loss("focal", CHANCES, LABELS) == pytest.approx(focal)
+    weights = (0.5, 1.0, 4.0)
+    weighted = -sum(w * math.log(p) for w, p in zip(weights, right, strict=True)) / 3
+    assert loss("weighted", CHANCES, LABELS, weights=weights) == pytest.approx(weighted)
+    smooth = -sum(
+        0.8 * math.log(row[label]) + 0.2 * sum(map(math.log, row)) / 3
+        for row, label in zip(CHANCES, LABELS, strict=True)
+    ) / 3  # fmt: skip
+    assert loss("label_smoothing", CHANCES, LABELS, smoothing=0.2) == pytest.approx(smooth)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_labels_that_do_not_count_do_not(name: str) -> None:
+    more = {"weights": (2.0, 1.0, 0.5)}
+    chances, labels = [*CHANCES, [0.2, 0.3, 0.5]], [*LABELS, IGNORED]
+    for reduction in ("mean", "sum"):
+        without = loss(name, CHANCES, LABELS, reduction, **more)
+        assert loss(name, chances, labels, reduction, **more) == pytest.approx(without)
+    assert loss(name, CHANCES, LABELS, "sum", **more) == pytest.approx(3 * loss(name, CHANCES, LABELS, **more))
+
+
+def test_classes_weigh_the_same_together() -> None:
+    from luodi.models.losses import inverse_frequencies
+
+    labels = [np.array(0)] * 6 + [np.array([1, IGNORED, 3, 3])]
+    weights = inverse_frequencies(labels)
+    assert weights == pytest.approx((9 / 18, 9 / 3, 1.0, 9 / 6))
+    counts = (6, 1, 0, 2)
+    assert sum(w * c for w, c in zip(weights, counts, strict=True)) == pytest.approx(9)
+    # A class that training does not have, as a validation row may.
+    assert loss("weighted", [[0.25] * 4], [3], weights=weights[:2]) == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_a_task_is_trained_by_each_loss_that_it_names(name: str) -> None:
+    from rows import TASKS
+
+    from luodi.core.types import Columns
+    from luodi.models.engine import to_torch
+    from luodi.models.source import resolve
+    from luodi.stages.train.choices import with_objective
+
+    row, task = TASKS[name], load_task(name)
+    columns = Columns(input=row.input, target=row.target)
+    examples = [task.read(record, columns) for record in row.rows]
+    learned = type(task)(task.learn(examples, Schema(max_length=12)))
+    base = resolve(row.network, "")
+    processor = learned.make_processor(base, examples)
+    learned = learned.with_processor(processor)
+    items = learned.encode([e.input for e in examples], processor, [e.target for e in examples])
+    torch.manual_seed(0)
+    model = learned.build(base.fitted(processor)).eval()
+    batch = to_torch(learned.collate(items))
+    outputs = model(**{k: v for k, v in batch.items() if k != "labels"})
+    found = {}
+    for chosen in ("auto", *task.losses):
+        settings = dataclasses.replace(TrainSettings(), loss=chosen)
+        value = with_objective(learned, settings, items).loss(outputs, batch)
+        found[chosen] = float(value.detach())
+        assert 0 < found[chosen] < math.inf
+        value.backward(retain_graph=True)
+    assert found["auto"] == found[task.losses[0]]
+    assert len({round(v, 6) for k, v in found.items() if k in ("cross_entropy", "label_smoothing", "focal")}) > 1
