@@ -21,7 +21,8 @@ from shop import PAGE, luodi, write_reviews
 
 TIMINGS = frozenset({
     "seconds", "setup_seconds", "published", "at", "training_seconds", "tokens_per_second", "tokens_per_s",
-    "seconds_per_step", "p50_ms", "p95_ms", "cpu_ms", "throughput_per_s", "speedup", "speedup_low", "speedup_high",
+    "seconds_per_step", "cost", "run_seconds", "peak_memory_mb", "energy_wh",
+    "p50_ms", "p95_ms", "cpu_ms", "throughput_per_s", "speedup", "speedup_low", "speedup_high",
     "p50", "slow",  # the same in the sentence that says what was chosen
 })  # fmt: skip
 """Keys whose values are the clock's. Nothing else may differ."""

@@ -21,12 +21,13 @@ from typing import Any, NoReturn, get_type_hints
 from luodi import __version__
 from luodi.core import config
 from luodi.core.disk import full, is_full
+from luodi.core.progress import clock_time
 from luodi.core.project import Project, open_project, settings_types
 from luodi.core.report import Report, Verdict
 from luodi.core.stopping import Stopped, stopped_by_signals
 from luodi.errors import InputError, LuodiError, UsageError
 from luodi.messages import tr
-from luodi.screen import Screen, aligned, clock_time
+from luodi.screen import Screen, aligned
 
 
 def run(folder: str = ".", *settings: str) -> Report:
@@ -39,7 +40,11 @@ def prepare(folder: str = ".", *settings: str) -> Report:
     return _verb("prepare", folder, settings)
 
 
-def train(folder: str = ".", *settings: str) -> Report:
+def train(folder: str = ".", *settings: str, estimate: bool = False) -> Report:
+    if estimate:
+        from luodi import lifecycle
+
+        return lifecycle.estimate(_open(folder, settings))
     return _verb("train", folder, settings)
 
 
@@ -173,6 +178,7 @@ def _words() -> Mapping[str, str]:
         "names": tr("two results to compare, by the beginning of their names"),
         "remove": tr("a result to remove"),
         "clean": tr("remove every result that no newest result, report or service points to"),
+        "estimate": tr("only say what training will cost in time, memory, disk, energy and money"),
         "browser": tr("open a browser even where standard output is no terminal"),
     }
 

@@ -31,9 +31,12 @@ from luodi.messages import language, tr
 
 if TYPE_CHECKING:
     from luodi.report.page import About
+    from luodi.stages.train.cost import Cost
 
 REPORT = "report.json"
 SHOWN_ERRORS = 50
+TRAINED_BY = ("task", "goal", "model", "budget", "seed", "accept")
+"""What of the page makes another Bundle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +80,37 @@ def evaluate(project: Project) -> Report:
 def compress(project: Project) -> Report:
     """The Bundle made smaller and faster by measurement, confirmed once on the test rows."""
     return _live("compress", project, (_prepared, _evaluated, _compressed))
+
+
+def estimate(project: Project) -> Report:
+    """What `train` would cost in time, memory, disk, energy and money. What it had to make for that, `train` goes on
+    with."""
+    with ExitStack() as alone:
+        life = _Life(command="train", project=project, alone=alone)
+        prepared = _once(life, _prepared)
+        if prepared.report.verdict is Verdict.REFUSED:
+            return prepared.report
+        inputs = {"dataset": prepared.result.key}
+        key = project.key("train", inputs, TRAINED_BY)
+        if project.store.find("train", key):
+            said = tr("This run is over: its report says what it cost.")
+            return Report(verb="train", verdict=Verdict.DONE, findings=(said,), next=f"luodi report {project.folder}")
+        found: list[Cost] = []
+
+        def work(folder: Path) -> None:
+            from luodi.stages.train.train import estimate as stage
+
+            rows, held_back = (load_split(prepared.folder, name, project.task) for name in ("train", "validation"))
+            found.append(stage(project.task, rows, held_back, project.brief, project.settings["train"], folder))
+
+        project.store.begin("train", key, work)
+    from luodi.stages.train.cost import cost_numbers, tell_cost
+
+    said = tr("The run will take {cost}.").format(cost=tell_cost(found[0]))
+    return Report(
+        verb="train", verdict=Verdict.DONE, numbers=cost_numbers(found[0]), findings=(said,),
+        next=f"luodi train {project.folder}",
+    )  # fmt: skip
 
 
 LIFE: Mapping[str, Callable[[Project], Report]] = {
@@ -157,8 +191,7 @@ def _trained(life: _Life) -> Step:
             details=made.details,
         )  # fmt: skip
 
-    used = ("task", "goal", "model", "budget", "seed", "accept")
-    return _step(life, "train", {"dataset": prepared.result.key}, used, work)
+    return _step(life, "train", {"dataset": prepared.result.key}, TRAINED_BY, work)
 
 
 def _evaluated(life: _Life) -> Step:

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TextIO
 
+from luodi.core.progress import clock_time
 from luodi.messages import tr
 
 WIDTH = 24  # of the bar, in characters
@@ -74,10 +75,3 @@ def _width(text: str) -> int:
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
     )
-
-
-def clock_time(seconds: float) -> str:
-    """1:05 or 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -16,6 +16,7 @@ from luodi.core.config import Brief
 from luodi.core.task import load_task
 from luodi.core.types import Example
 from luodi.models.narrow import narrow_table
+from luodi.stages.train import setup
 from luodi.stages.train import train as stage
 from luodi.stages.train.config import TrainSettings
 
@@ -90,7 +91,7 @@ def test_training_is_the_same_as_with_the_whole_table(tmp_path: Path, monkeypatc
     made: dict[str, stage.Trained] = {}
     for name in ("narrow", "whole"):
         if name == "whole":
-            monkeypatch.setattr(stage, "narrow_table", lambda encoder, items: None)
+            monkeypatch.setattr(setup, "narrow_table", lambda encoder, items: None)
         (tmp_path / name).mkdir()
         made[name] = stage.train(task, rows(60, WORDS), rows(20, WORDS), BRIEF, SETTINGS, tmp_path / name)
     losses = [[point["loss"] for point in run.details["curve"]] for run in made.values()]

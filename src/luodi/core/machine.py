@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from luodi.core.disk import tell_size
+from luodi.errors import ResourceError
+from luodi.messages import tr
 
 
 def num_threads(asked: int | None) -> int:
@@ -39,3 +44,33 @@ def read_cpu(path: Path = Path("/proc/cpuinfo")) -> Cpu:
     pairs = (line.partition(":")[::2] for line in lines)
     told = {key.strip(): value.strip() for key, value in pairs}
     return Cpu(name=told.get("model name", ""), flags=frozenset(told.get("flags", "").split()))
+
+
+def peak_memory() -> int | None:
+    """Bytes that this process has held at the most; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    told = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return told if sys.platform == "darwin" else told * 1024
+
+
+def free_memory(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that this process may still take; None where that is not told. A container's limit counts as the machine's
+    end."""
+    lines = meminfo.read_text(encoding="utf-8").splitlines() if meminfo.is_file() else []
+    told = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    limit, used = (group / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
+        told.append(int(limit.read_text()) - int(used.read_text()))
+    return min(told, default=None)
+
+
+def need_memory(needed: int, hint: str) -> None:
+    """Refuses before the first step what the system would end halfway, without a word."""
+    free = free_memory()
+    if free is not None and needed > free:
+        message = tr("This machine has {free} of memory free; this needs at least {needed}.")
+        message = message.format(free=tell_size(free), needed=tell_size(needed))
+        raise ResourceError(message, code="memory.full", hint=hint)

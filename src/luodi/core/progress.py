@@ -15,3 +15,10 @@ def say(line: str) -> None:
 def progress(what: str, done: float, total: float, note: str = "") -> None:
     """A moving bar; `done` and `total` share any unit."""
     _log.info(what, extra={"bar": (done, total, note)})
+
+
+def clock_time(seconds: float) -> str:
+    """1:05 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

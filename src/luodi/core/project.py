@@ -59,7 +59,7 @@ class Project:
         brief = msgspec.to_builtins(self.brief)
         return {
             "brief": {name: brief[name] for name in used},
-            "settings": msgspec.to_builtins(self.settings.get(verb)),
+            "settings": _deciding(verb, msgspec.to_builtins(self.settings.get(verb))),
             "code": code_version() + outside_version(self.brief.task),
         }  # fmt: skip
 
@@ -89,6 +89,14 @@ def settings_types() -> Mapping[str, type]:
 def _config(verb: str) -> ModuleType:
     """SETTINGS, and `check(settings, task)` where there is more to hold than types do."""
     return importlib.import_module(f"luodi.stages.{verb}.config")
+
+
+def _deciding(verb: str, settings: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Without those that only say something about a result."""
+    if settings is None:
+        return None
+    told_only = getattr(_config(verb), "TOLD_ONLY", ())
+    return {name: value for name, value in settings.items() if name not in told_only}
 
 
 @cache

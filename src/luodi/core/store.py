@@ -109,18 +109,24 @@ class Store:
             found = self.find(verb, key)
             if found:
                 return found
-            draft = self.root / f"{verb}-{key}{WORK}"
+            draft = self.begin(verb, key, work)
+            told = {"verb": verb, "parents": list(parents.values()), "inputs": dict(parents)}
             with told_when_full(self.root):
-                draft.mkdir(parents=True, exist_ok=True)
-                self.sweep()
-                (draft / MANIFEST).unlink(missing_ok=True)  # written, but not published
-                with _gone_where_empty(draft):
-                    work(draft)
-                told = {"verb": verb, "parents": list(parents.values()), "inputs": dict(parents)}
                 self._publish(draft, self.root / f"{verb}-{key}", {**told, "recipe": recipe or {}})
         found = self.find(verb, key)
         assert found is not None
         return found
+
+    def begin(self, verb: str, key: str, work: Callable[[Path], None]) -> Path:
+        """A draft that `work` has filled as far as it went; `make` goes on from there. Raises as `make` does."""
+        draft = self.root / f"{verb}-{key}{WORK}"
+        with self.held(verb), told_when_full(self.root):
+            draft.mkdir(parents=True, exist_ok=True)
+            self.sweep()
+            (draft / MANIFEST).unlink(missing_ok=True)  # written, but not published
+            with _gone_where_empty(draft):
+                work(draft)
+        return draft
 
     def remove(self, folders: Iterable[Path]) -> int:
         """Removes results or drafts, each by one rename; the bytes freed. Whoever calls holds the store."""

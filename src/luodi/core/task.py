@@ -160,6 +160,7 @@ class Task(ABC, Generic[X, Y]):
     default_model: ClassVar[str] = "e5-small"  # what `model: auto` means
     default_length: ClassVar[int] = 128  # of `schema.max_length`
     default_epochs: ClassVar[int] = 3  # from pretrained weights
+    default_frozen: ClassVar[float] = 0.5  # share of a pretrained encoder's layers that a CPU leaves as they are
     losses: ClassVar[tuple[str, ...]] = ()  # those of models/losses.py that may be chosen, its own first
     quick_ms: ClassVar[int] = 50  # an answer that nobody waits for: the limit that `luodi new` proposes
 

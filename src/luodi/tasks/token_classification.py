@@ -42,7 +42,8 @@ class TokenClassification(OnePassTask[str, Entities]):
     metrics: ClassVar = SPAN_METRICS
     losses: ClassVar = ("cross_entropy", "label_smoothing", "focal", "weighted")
     default_length = 256
-    default_epochs = 5  # on the Resume corpus the score on validation rows rose for four, and fell after that
+    default_epochs = 6  # on the Resume corpus the score on validation rows rises for four or five
+    default_frozen = 0.0  # there, after five epochs: 0.932 with half of the layers frozen, 0.943 with none
 
     @property
     def window(self) -> int:

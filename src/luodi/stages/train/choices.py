@@ -47,10 +47,12 @@ def prepare_network(model: nn.Module, settings: TrainSettings) -> None:
         compute_twice(model)
 
 
-def frozen_layers(settings: TrainSettings, base: Base, encoder: nn.Module | None, device: str) -> int:
-    """On a CPU half of a pretrained encoder, so that an epoch costs half; random layers have to learn."""
+def frozen_layers(
+    settings: TrainSettings, task: Task[Any, Any], base: Base, encoder: nn.Module | None, device: str
+) -> int:
+    """On a CPU a part of a pretrained encoder, so that an epoch costs less; random layers have to learn."""
     if settings.frozen_layers is not None:
         return settings.frozen_layers
     count = num_layers(encoder)
-    half = min(count // 2, count - settings.reinitialised_layers)
-    return half if base.is_pretrained and device == "cpu" else 0
+    part = min(int(task.default_frozen * count), count - settings.reinitialised_layers)
+    return part if base.is_pretrained and device == "cpu" else 0

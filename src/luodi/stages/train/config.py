@@ -13,7 +13,7 @@ from luodi.messages import tr
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSettings:
     epochs: int | None = None
-    """Passes over the training rows at most; a budget may allow fewer. Not said: 3 from pretrained weights (5 where
+    """Passes over the training rows at most; a budget may allow fewer. Not said: 3 from pretrained weights (6 where
     entities are to be found); from random ones 40, or as many as make 3,000 steps."""
     optimizer: Literal["adamw", "adam", "sgd", "adafactor", "lion", "muon"] = "adamw"
     """The rule of a step. sgd has Nesterov's momentum of 0.9; adafactor keeps hardly any state, lion half of AdamW's;
@@ -65,7 +65,7 @@ class TrainSettings:
     length, 128 for the classification of texts."""
     frozen_layers: int | None = None
     """Lower layers that keep their pretrained weights, the table of tokens with them. Not said: half of a
-    pretrained encoder on a CPU, none elsewhere."""
+    pretrained encoder on a CPU, none where entities are to be found, or elsewhere."""
     reinitialised_layers: int = 0
     """Upper layers that lose their pretrained weights and begin from random ones (Zhang et al. 2021): steadier where
     rows are few."""
@@ -82,6 +82,12 @@ class TrainSettings:
     patience: int | None = None
     """Stop after so many evaluations without a better score. Not said: 4 from pretrained weights, 20 from
     random ones."""
+    watts: float | None = None
+    """What this machine draws at work, for the energy that training takes. Not said: 10 W for each core in use and 400
+    W for a graphics processor, a rough figure."""
+    price_per_hour: float = 0.0
+    """What an hour on this machine costs, in any currency, for the money that training costs. 0: it is not told."""
+
 
 
 def check(settings: TrainSettings, task: Task[Any, Any]) -> None:
@@ -92,6 +98,8 @@ def check(settings: TrainSettings, task: Task[Any, Any]) -> None:
         "weight_decay": (settings.weight_decay >= 0, tr("at least 0")),
         "layer_decay": (0 < settings.layer_decay <= 1, tr("above 0 and at most 1")),
         "reinitialised_layers": (settings.reinitialised_layers >= 0, tr("at least 0")),
+        "watts": (settings.watts is None or settings.watts > 0, tr("above 0")),
+        "price_per_hour": (settings.price_per_hour >= 0, tr("at least 0")),
         "accumulate": (settings.accumulate >= 1, tr("at least 1")),
         "clip": (settings.clip >= 0, tr("at least 0")),
         "ema": (0 <= settings.ema < 1, tr("at least 0 and below 1")),
@@ -120,3 +128,5 @@ def _check_loss(settings: TrainSettings, task: Task[Any, Any]) -> None:
 
 
 SETTINGS = TrainSettings
+TOLD_ONLY = ("watts", "price_per_hour")
+"""What these say changes no result."""

@@ -30,7 +30,7 @@ class Plan:
     weight_decay: float
     warmup_steps: int
     seconds_per_step: float
-    """As measured before step 1; 0 where no budget asked for it."""
+    """As measured before step 1."""
     patience: int
     augment: bool
     parameters: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,51 +13,38 @@ import torch
 
 from luodi.core.bundle import NUM_GOLDEN, Manifest, golden_pairs, seal_bundle
 from luodi.core.config import Brief
-from luodi.core.measure import Measure, Metric, with_interval
+from luodi.core.measure import Measure, with_interval
 from luodi.core.progress import progress, say
-from luodi.core.scoring import deciding_metric
 from luodi.core.stopping import finishing, stop_asked
-from luodi.core.store import need_disk, write_atomically
-from luodi.core.task import Base, Processor, Schema, Task, item_size
-from luodi.core.types import Example, Item, X, Y
+from luodi.core.task import Task, item_size
+from luodi.core.types import Example, X, Y
 from luodi.messages import tr
 from luodi.models.engine import TorchEngine, save_network
-from luodi.models.frozen import Split, forget_activations, keep_activations, split_encoder
-from luodi.models.narrow import Narrowed, narrow_table
-from luodi.models.source import resolve
+from luodi.models.frozen import forget_activations
 from luodi.stages.train.averaging import MovingAverage, begin_average, keep_recent, try_mean
-from luodi.stages.train.batches import epoch_batches
 from luodi.stages.train.checkpoints import (
     BEST,
     LAST,
     CurvePoint,
     Records,
     ScorePoint,
-    changing,
     load_checkpoint,
     save_checkpoint,
     save_weights,
 )  # fmt: skip
-from luodi.stages.train.choices import frozen_layers, prepare_network, with_objective
 from luodi.stages.train.config import TrainSettings, check
+from luodi.stages.train.cost import Cost, cost_numbers, expected_cost, paid_cost, tell_cost
 from luodi.stages.train.loop import (
-    Material,
     Step,
-    seconds_per_step,
-    set_dropout,
     training_steps,
 )  # fmt: skip
-from luodi.stages.train.optimizers import default_rate, make_optimizer
-from luodi.stages.train.plan import Plan, planned_batches, steps_in_budget, steps_of_epoch
-from luodi.stages.train.precision import choose_device, choose_precision, set_threads
+from luodi.stages.train.optimizers import make_optimizer
+from luodi.stages.train.plan import Plan, planned_batches
+from luodi.stages.train.planning import make_plan
+from luodi.stages.train.setup import ACTIVATIONS, Setup, encoded, set_up
 
 CURVE_EVERY = 20  # steps between two points of the loss curve
 SAVE_EVERY_S = 60.0  # a kill costs a minute of work at the most
-PROBE_STEPS = 8
-LEAST_STEPS = 3000
-"""Of random weights, however few the rows, where neither `epochs` nor a budget says otherwise."""
-MOST_EVALUATIONS = 100
-ACTIVATIONS = "activations.f16"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,36 +55,16 @@ class Trained:
     details: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setup:
-    """All that stays the same during a run."""
-
-    task: Task[Any, Any]
-    processor: Processor
-    model: torch.nn.Module
-    train: Material
-    validation: Material
-    metric: Metric
-    settings: TrainSettings
-    folder: Path
-    split: Split | None
-    """Where lower layers are frozen: the model then holds the upper ones only, until it is sealed."""
-    narrowed: Narrowed | None
-    """Where the table of tokens learns: it holds only the rows that the data names, until it is sealed."""
-    device: str
-    parameters: int
-    seconds: float
-    """What the setting up took."""
-
-
 def train(
     task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
     settings: TrainSettings, folder: Path,
 ) -> Trained:  # fmt: skip
     """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept."""
     check(settings, task)
-    setup, base = _set_up(task, rows, held_back, brief, settings, folder)
-    plan = _plan(setup, brief, base)
+    setup, base = set_up(task, rows, held_back, brief, settings, folder)
+    plan = make_plan(setup, brief, base)
+    cost = expected_cost(setup, plan)
+    say(tr("The run will take {cost}.").format(cost=tell_cost(cost)))
     records = _run(setup, plan)
     scored = [point.step for point in records.scores]
     try_mean(folder, setup.model, scored, lambda: _signed(setup, _measured(setup)), records.best_value or 0.0)
@@ -111,7 +77,23 @@ def train(
         versions={"torch": str(torch.__version__)},
     )  # fmt: skip
     _seal(setup, learned, model, manifest, folder / "bundle")
-    return _told(setup, plan, records, final, folder / "bundle")
+    trained = _told(setup, plan, records, final, folder / "bundle")
+    paid = paid_cost(setup, plan, records.seconds)
+    say(tr("The run took {cost}.").format(cost=tell_cost(paid)))
+    return replace(
+        trained, numbers={**trained.numbers, **cost_numbers(paid)},
+        details={**trained.details, "cost": {"expected": msgspec.to_builtins(cost), "paid": msgspec.to_builtins(paid)}},
+    )  # fmt: skip
+
+
+def estimate(
+    task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
+    settings: TrainSettings, folder: Path,
+) -> Cost:  # fmt: skip
+    """What `train` would cost. Its plan, and what frozen layers give, stay in the folder for it."""
+    check(settings, task)
+    setup, base = set_up(task, rows, held_back, brief, settings, folder)
+    return expected_cost(setup, make_plan(setup, brief, base))
 
 
 def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
@@ -128,117 +110,9 @@ def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     if setup.settings.wide:
         learned, model = setup.task.complete(model, rows, held_back, answers)
     if model is not setup.model:
-        items = _encoded(learned, held_back, setup.processor)
+        items = encoded(learned, held_back, setup.processor)
         answers = learned.examine(items, TorchEngine(model), [setup.metric])
     return learned, model, with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
-
-
-def _encoded(task: Task[X, Y], examples: Sequence[Example[X, Y]], processor: Processor) -> list[Item]:
-    return task.encode([e.input for e in examples], processor, [e.target for e in examples])
-
-
-def _set_up(
-    task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
-    settings: TrainSettings, folder: Path,
-) -> tuple[Setup, Base]:  # fmt: skip
-    began = time.perf_counter()
-    schema = task.learn(rows, Schema(max_length=settings.max_length or task.default_length))
-    learned = type(task)(schema)
-    source = resolve(brief.model, task.default_model)
-    processor = learned.make_processor(source, rows)
-    learned = learned.with_processor(processor)
-    base = source.fitted(processor)
-    set_threads()
-    device = choose_device(settings.device)
-    torch.manual_seed(brief.seed)
-    model = learned.build(base).to(device)
-    set_dropout(model, settings.dropout)
-    prepare_network(model, settings)
-    say(tr("Model: {name}, {millions:.1f} million parameters.").format(name=base.name, millions=_count(model) / 1e6))
-    items = _encoded(learned, (*rows, *held_back), processor)
-    learned = with_objective(learned, settings, items[: len(rows)])
-    parameters = _count(model)
-    copies = 24 + 4 * settings.average + (4 if settings.ema else 0)
-    need_disk(folder, copies * parameters + 2 * int(base.config.get("hidden_size", 0)) * sum(map(item_size, items)))
-    encoder: torch.nn.Module | None = getattr(model, "encoder", None)
-    split = split_encoder(encoder, frozen_layers(settings, base, encoder, device))
-    if split:
-        items = keep_activations(split, items, learned.collate, folder / ACTIVATIONS, device)
-        model.encoder = split.upper.to(device)
-    narrowed = narrow_table(encoder, items) if not split else None
-    if narrowed:
-        items = narrowed.items(items)
-    setup = Setup(
-        task=learned, processor=processor, model=model, settings=settings, folder=folder, split=split,
-        narrowed=narrowed,
-        train=Material(examples=rows, items=items[: len(rows)]),
-        validation=Material(examples=held_back, items=items[len(rows) :]),
-        metric=deciding_metric(learned, list(brief.accept)), device=device, parameters=parameters,
-        seconds=time.perf_counter() - began,
-    )  # fmt: skip
-    return setup, base
-
-
-def _plan(setup: Setup, brief: Brief, base: Base) -> Plan:
-    """The stored plan, or a new one, measured and stored."""
-    path = setup.folder / "plan.json"
-    if path.is_file():
-        plan = msgspec.json.decode(path.read_bytes(), type=Plan)
-        torch.set_num_threads(plan.threads)
-        return plan
-    settings, device = setup.settings, setup.device
-    sizes = [item_size(i) for i in setup.train.items]
-    batches = epoch_batches(sizes, tokens=settings.tokens_per_batch, seed=brief.seed, epoch=0)
-    per_epoch = steps_of_epoch(len(batches), settings.accumulate)
-    usual = setup.task.default_epochs if base.is_pretrained else max(40, -(-LEAST_STEPS // per_epoch))
-    epochs = settings.epochs or usual
-    wanted = per_epoch * epochs
-    draft = Plan(
-        steps=wanted, epochs=epochs, steps_per_epoch=per_epoch, evaluate_every=per_epoch, seed=brief.seed,
-        tokens_per_batch=settings.tokens_per_batch, device=device, threads=torch.get_num_threads(), warmup_steps=1,
-        precision=choose_precision(settings.precision, device),
-        learning_rate=settings.learning_rate or default_rate(settings.optimizer, is_pretrained=base.is_pretrained),
-        optimizer=settings.optimizer, schedule=settings.schedule, layer_decay=settings.layer_decay,
-        accumulate=settings.accumulate, clip=settings.clip, ema=settings.ema,
-        head_factor=settings.head_factor if base.is_pretrained else 1.0, weight_decay=settings.weight_decay,
-        seconds_per_step=0.0, parameters=setup.parameters, augment=settings.augment,
-        patience=settings.patience or (4 if base.is_pretrained else 20),
-        trainable=sum(p.numel() for p in setup.model.parameters() if p.requires_grad),
-    )  # fmt: skip
-    speed = _probe(setup, draft) if brief.budget_seconds else 0.0
-    # An evaluation is forward only: about a third of a step for each token. Spread over the steps between two.
-    share = len(setup.validation.items) / max(len(setup.train.items), 1) / 3
-    in_all = speed * (1 + settings.evaluations * share)
-    steps = steps_in_budget(wanted, in_all, brief.budget_seconds, setup.seconds)
-    plan = replace(
-        draft, steps=steps, epochs=steps / per_epoch, seconds_per_step=speed,
-        # Rounded up: the last falls on the end. Where an epoch has few steps, not after each handful of them.
-        evaluate_every=max(-(-min(per_epoch, steps) // settings.evaluations), -(-steps // MOST_EVALUATIONS)),
-        warmup_steps=max(1, int(steps * settings.warmup)),
-    )  # fmt: skip
-    if plan.epochs < min(1, epochs):
-        sentence = tr(
-            "The budget of {budget} suffices for {epochs:.2f} epochs only; {seconds:.0f} s of it are already gone."
-        )
-        say(sentence.format(budget=brief.budget, epochs=plan.epochs, seconds=setup.seconds))
-    write_atomically(path, msgspec.json.encode(plan))
-    return plan
-
-
-def _probe(setup: Setup, plan: Plan) -> float:
-    """Seconds of a step, from a few real ones whose effect is undone."""
-    before = {name: t.detach().clone() for name, t in changing(setup.model).items()}
-    optimizer = make_optimizer(setup.model, plan)
-    sizes = [item_size(i) for i in setup.train.items]
-    batches = itertools.islice(planned_batches(plan, sizes, 0), PROBE_STEPS + 2)
-    measured = seconds_per_step(
-        lambda: training_steps(setup.model, setup.task, optimizer, setup.train, plan, batches), PROBE_STEPS
-    )
-    with torch.no_grad():
-        for name, tensor in changing(setup.model).items():
-            tensor.copy_(before[name])
-    setup.model.zero_grad(set_to_none=True)
-    return measured
 
 
 def _run(setup: Setup, plan: Plan) -> Records:
@@ -383,7 +257,3 @@ def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Pa
     finding = tr("The best validation {metric} is {value:.4f}, at step {step} of {steps}.")
     told_best = finding.format(metric=setup.metric.name, value=best.value, step=best.step, steps=plan.steps)
     return Trained(bundle=bundle, numbers=numbers, findings=(told_best, stops[records.stopped]), details=details)
-
-
-def _count(model: torch.nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,93 @@
+"""A run measured and planned before its first step."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import msgspec
+import torch
+
+from luodi.core.config import Brief
+from luodi.core.progress import say
+from luodi.core.store import write_atomically
+from luodi.core.task import Base, item_size
+from luodi.messages import tr
+from luodi.stages.train.batches import epoch_batches
+from luodi.stages.train.checkpoints import changing
+from luodi.stages.train.loop import seconds_per_step, training_steps
+from luodi.stages.train.optimizers import default_rate, make_optimizer
+from luodi.stages.train.plan import Plan, planned_batches, steps_in_budget, steps_of_epoch
+from luodi.stages.train.precision import choose_precision
+from luodi.stages.train.setup import Setup
+
+PROBE_STEPS = 8  # where a budget hangs on them
+QUICK_PROBE_STEPS = 3
+LEAST_STEPS = 3000
+"""Of random weights, however few the rows, where neither `epochs` nor a budget says otherwise."""
+MOST_EVALUATIONS = 100
+
+
+def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
+    """The stored plan, or a new one, measured and stored."""
+    path = setup.folder / "plan.json"
+    if path.is_file():
+        plan = msgspec.json.decode(path.read_bytes(), type=Plan)
+        torch.set_num_threads(plan.threads)
+        return plan
+    settings, device = setup.settings, setup.device
+    sizes = [item_size(i) for i in setup.train.items]
+    batches = epoch_batches(sizes, tokens=settings.tokens_per_batch, seed=brief.seed, epoch=0)
+    per_epoch = steps_of_epoch(len(batches), settings.accumulate)
+    usual = setup.task.default_epochs if base.is_pretrained else max(40, -(-LEAST_STEPS // per_epoch))
+    epochs = settings.epochs or usual
+    wanted = per_epoch * epochs
+    draft = Plan(
+        steps=wanted, epochs=epochs, steps_per_epoch=per_epoch, evaluate_every=per_epoch, seed=brief.seed,
+        tokens_per_batch=settings.tokens_per_batch, device=device, threads=torch.get_num_threads(), warmup_steps=1,
+        precision=choose_precision(settings.precision, device),
+        learning_rate=settings.learning_rate or default_rate(settings.optimizer, is_pretrained=base.is_pretrained),
+        optimizer=settings.optimizer, schedule=settings.schedule, layer_decay=settings.layer_decay,
+        accumulate=settings.accumulate, clip=settings.clip, ema=settings.ema,
+        head_factor=settings.head_factor if base.is_pretrained else 1.0, weight_decay=settings.weight_decay,
+        seconds_per_step=0.0, parameters=setup.parameters, augment=settings.augment,
+        patience=settings.patience or (4 if base.is_pretrained else 20),
+        trainable=setup.learning,
+    )  # fmt: skip
+    speed = _probe(setup, draft, PROBE_STEPS if brief.budget_seconds else QUICK_PROBE_STEPS)
+    in_all = speed * (1 + settings.evaluations * scoring_share(setup))
+    steps = steps_in_budget(wanted, in_all, brief.budget_seconds, setup.seconds)
+    plan = replace(
+        draft, steps=steps, epochs=steps / per_epoch, seconds_per_step=speed,
+        # Rounded up: the last falls on the end. Where an epoch has few steps, not after each handful of them.
+        evaluate_every=max(-(-min(per_epoch, steps) // settings.evaluations), -(-steps // MOST_EVALUATIONS)),
+        warmup_steps=max(1, int(steps * settings.warmup)),
+    )  # fmt: skip
+    if plan.epochs < min(1, epochs):
+        sentence = tr(
+            "The budget of {budget} suffices for {epochs:.2f} epochs only; {seconds:.0f} s of it are already gone."
+        )
+        say(sentence.format(budget=brief.budget, epochs=plan.epochs, seconds=setup.seconds))
+    write_atomically(path, msgspec.json.encode(plan))
+    return plan
+
+
+def scoring_share(setup: Setup) -> float:
+    """Of an epoch's time, one validation score: forward only is about a third of a step for each token."""
+    return len(setup.validation.items) / max(len(setup.train.items), 1) / 3
+
+
+def _probe(setup: Setup, plan: Plan, count: int) -> float:
+    """Seconds of a step, from a few real ones whose effect is undone."""
+    before = {name: t.detach().clone() for name, t in changing(setup.model).items()}
+    optimizer = make_optimizer(setup.model, plan)
+    sizes = [item_size(i) for i in setup.train.items]
+    batches = itertools.islice(planned_batches(plan, sizes, 0), count + 2)
+    measured = seconds_per_step(
+        lambda: training_steps(setup.model, setup.task, optimizer, setup.train, plan, batches), count
+    )
+    with torch.no_grad():
+        for name, tensor in changing(setup.model).items():
+            tensor.copy_(before[name])
+    setup.model.zero_grad(set_to_none=True)
+    return measured

@@ -1,0 +1,113 @@
+"""What a run works with, made before its first step: the task as it learned its answers, the network, the numbers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luodi.core.config import Brief
+from luodi.core.machine import need_memory
+from luodi.core.measure import Metric
+from luodi.core.progress import say
+from luodi.core.scoring import deciding_metric
+from luodi.core.store import need_disk
+from luodi.core.task import Base, Processor, Schema, Task, item_size
+from luodi.core.types import Example, Item, X, Y
+from luodi.messages import tr
+from luodi.models.frozen import Split, keep_activations, split_encoder
+from luodi.models.narrow import Narrowed, narrow_table
+from luodi.models.source import resolve
+from luodi.stages.train.choices import frozen_layers, prepare_network, with_objective
+from luodi.stages.train.config import TrainSettings
+from luodi.stages.train.loop import Material, set_dropout
+from luodi.stages.train.precision import choose_device, set_threads
+
+ACTIVATIONS = "activations.f16"
+_LEARNING_BYTES = 12
+"""Of each weight that learns, beside itself: its gradient and two moments (AdamW), 4 bytes each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """All that stays the same during a run."""
+
+    task: Task[Any, Any]
+    processor: Processor
+    model: torch.nn.Module
+    train: Material
+    validation: Material
+    metric: Metric
+    settings: TrainSettings
+    folder: Path
+    split: Split | None
+    """Where lower layers are frozen: the model then holds the upper ones only, until it is sealed."""
+    narrowed: Narrowed | None
+    """Where the table of tokens learns: it holds only the rows that the data names, until it is sealed."""
+    device: str
+    parameters: int
+    learning: int
+    """Parameters that steps change."""
+    disk_bytes: int
+    """What the run may take of the disk, generously."""
+    seconds: float
+    """What the setting up took."""
+
+
+def encoded(task: Task[X, Y], examples: Sequence[Example[X, Y]], processor: Processor) -> list[Item]:
+    return task.encode([e.input for e in examples], processor, [e.target for e in examples])
+
+
+def set_up(
+    task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
+    settings: TrainSettings, folder: Path,
+) -> tuple[Setup, Base]:  # fmt: skip
+    began = time.perf_counter()
+    schema = task.learn(rows, Schema(max_length=settings.max_length or task.default_length))
+    learned = type(task)(schema)
+    source = resolve(brief.model, task.default_model)
+    processor = learned.make_processor(source, rows)
+    learned = learned.with_processor(processor)
+    base = source.fitted(processor)
+    set_threads()
+    device = choose_device(settings.device)
+    torch.manual_seed(brief.seed)
+    model = learned.build(base).to(device)
+    set_dropout(model, settings.dropout)
+    prepare_network(model, settings)
+    say(tr("Model: {name}, {millions:.1f} million parameters.").format(name=base.name, millions=_count(model) / 1e6))
+    items = encoded(learned, (*rows, *held_back), processor)
+    learned = with_objective(learned, settings, items[: len(rows)])
+    parameters = _count(model)
+    copies = 24 + 4 * settings.average + (4 if settings.ema else 0)
+    disk = copies * parameters + 2 * int(base.config.get("hidden_size", 0)) * sum(map(item_size, items))
+    need_disk(folder, disk)
+    encoder: torch.nn.Module | None = getattr(model, "encoder", None)
+    split = split_encoder(encoder, frozen_layers(settings, learned, base, encoder, device))
+    if split:
+        items = keep_activations(split, items, learned.collate, folder / ACTIVATIONS, device)
+        model.encoder = split.upper.to(device)
+    narrowed = narrow_table(encoder, items) if not split else None
+    if narrowed:
+        items = narrowed.items(items)
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if device == "cpu":
+        hint = tr("Freeze more layers (train.frozen_layers), or take a smaller model.")
+        need_memory(learning * _LEARNING_BYTES, hint)
+    setup = Setup(
+        task=learned, processor=processor, model=model, settings=settings, folder=folder, split=split,
+        narrowed=narrowed,
+        train=Material(examples=rows, items=items[: len(rows)]),
+        validation=Material(examples=held_back, items=items[len(rows) :]),
+        metric=deciding_metric(learned, list(brief.accept)), device=device, parameters=parameters,
+        learning=learning, disk_bytes=disk, seconds=time.perf_counter() - began,
+    )  # fmt: skip
+    return setup, base
+
+
+def _count(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
