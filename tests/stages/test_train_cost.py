@@ -70,8 +70,8 @@ def test_what_cannot_fit_is_refused_before_the_first_step(both_languages: str) -
     free = machine.free_memory()
     if free is None:
         pytest.skip("this system does not tell its free memory")
-    machine.need_memory(1000, "")
+    machine.need_memory(1000)
     with pytest.raises(ResourceError) as caught:
-        machine.need_memory(1000 * free, "freeze")
+        machine.need_memory(1000 * free)
     assert caught.value.code == "memory.full"
     assert caught.value.exit_code == 2

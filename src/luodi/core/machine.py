@@ -67,10 +67,10 @@ def free_memory(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/
     return min(told, default=None)
 
 
-def need_memory(needed: int, hint: str) -> None:
+def need_memory(needed: int) -> None:
     """Refuses before the first step what the system would end halfway, without a word."""
     free = free_memory()
     if free is not None and needed > free:
         message = tr("This machine has {free} of memory free; this needs at least {needed}.")
         message = message.format(free=tell_size(free), needed=tell_size(needed))
-        raise ResourceError(message, code="memory.full", hint=hint)
+        raise ResourceError(message, code="memory.full", hint=tr("Close other programs, or take a smaller model."))

@@ -96,8 +96,7 @@ def set_up(
         items = narrowed.items(items)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if device == "cpu":
-        hint = tr("Freeze more layers (train.frozen_layers), or take a smaller model.")
-        need_memory(learning * _LEARNING_BYTES, hint)
+        need_memory(learning * _LEARNING_BYTES)
     setup = Setup(
         task=learned, processor=processor, model=model, settings=settings, folder=folder, split=split,
         narrowed=narrowed,
