@@ -104,7 +104,6 @@ def by_luodi(rows: Rows, held_back: Rows, epochs: int, *, all_layers: bool, goal
     least `goal`, setting up included."""
     from luodi.stages.train.train import train
 
-    settings = TrainSettings(epochs=epochs, max_length=LENGTH, evaluations=1)
     if all_layers:
         settings = TrainSettings(epochs=epochs, max_length=LENGTH, frozen_layers=0, wide=False, evaluations=1)
     else:

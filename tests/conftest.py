@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,3 +80,13 @@ def _no_screen_is_left() -> Iterator[None]:
     """A command that ran in this process listens to the log, and writes to what pytest closes after the test."""
     yield
     logging.getLogger("luodi").handlers.clear()
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The path of a Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if not found:
+        miss("browser", "no Chromium found")
+    return str(found)

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from conftest import miss
 from handbook import LANGUAGES, ROOT, pages
 
 PARTS = ("docs", "examples", "scripts", "mkdocs.yml", "mkdocs.zh.yml")
@@ -85,15 +84,6 @@ def test_the_language_is_told_to_browsers(site: Path) -> None:
         index = json.loads((site / language / "search.json").read_text(encoding="utf-8"))
         assert index["config"]["lang"] == [language]
         assert len(index["items"]) > 50
-
-
-@pytest.fixture(scope="module")
-def browser() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if not found:
-        miss("browser", "no Chromium found")
-    return str(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from conftest import miss
 from luodi.core.contract import VERBS
 from luodi.core.measure import Measure
 from luodi.core.report import Report, Verdict
@@ -291,15 +289,6 @@ def test_letters_of_one_place_do_not_cover_each_other() -> None:
     drawn = charts.pareto_plot([candidate(f"c{i}", 31, 9, 0.88) for i in range(5)], "x")
     places = re.findall(r'class="letter[^"]*" x="([^"]+)" y="([^"]+)" dx="([^"]+)" dy="([^"]+)"', drawn)
     assert len(set(places)) == 5
-
-
-@pytest.fixture(scope="module")
-def browser() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if not found:
-        miss("browser", "no Chromium found")
-    return str(found)
 
 
 @pytest.mark.parametrize(("width", "language"), [(390, "en"), (390, "zh"), (360, "zh"), (1440, "en")])

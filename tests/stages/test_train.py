@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from broken import cut_at, untimed
 from luodi.core.bundle import open_bundle
 from luodi.core.config import Brief
 from luodi.core.task import load_task
@@ -109,27 +109,16 @@ def test_an_interrupted_run_equals_a_whole_one(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(stage, "SAVE_EVERY_S", 0.0)
     original = loop.training_steps
     for stop in (5, 11):
-        monkeypatch.setattr(stage, "training_steps", lambda *a, stop=stop: _cut(original(*a), stop))
+        monkeypatch.setattr(stage, "training_steps", lambda *a, stop=stop: cut_at(original(*a), stop))
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path / "broken")
     monkeypatch.setattr(stage, "training_steps", original)
     again = fit(tmp_path / "broken")
     for key in ("curve", "scores"):
-        ours, theirs = ([_untimed(p) for p in run.details[key]] for run in (whole, again))
+        ours, theirs = ([untimed(p) for p in run.details[key]] for run in (whole, again))
         assert ours == theirs
     weights = [(run.bundle / "weights" / "model.safetensors").read_bytes() for run in (whole, again)]
     assert weights[0] == weights[1]
-
-
-def _cut(steps: Iterator[loop.Step], stop: int) -> Iterator[loop.Step]:
-    for step in steps:
-        if step.number == stop:
-            raise KeyboardInterrupt
-        yield step
-
-
-def _untimed(point: dict[str, float]) -> dict[str, float]:
-    return {k: v for k, v in point.items() if k not in ("seconds", "tokens_per_s")}
 
 
 def test_no_number_names_the_rows(tmp_path: Path, both_languages: str) -> None:

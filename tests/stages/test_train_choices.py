@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from broken import cut_at, untimed
 from luodi.core.bundle import open_bundle
 from luodi.core.config import Brief
 from luodi.core.task import Schema, item_size, load_task
@@ -124,28 +124,17 @@ def test_an_interrupted_run_equals_a_whole_one(
     monkeypatch.setattr(stage, "SAVE_EVERY_S", 0.0)
     original = loop.training_steps
     for stop in (4, 7):
-        monkeypatch.setattr(stage, "training_steps", lambda *a, stop=stop: _cut(original(*a), stop))
+        monkeypatch.setattr(stage, "training_steps", lambda *a, stop=stop: cut_at(original(*a), stop))
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path / "broken", **chosen)
     monkeypatch.setattr(stage, "training_steps", original)
     again = fit(tmp_path / "broken", **chosen)
     assert len(whole.details["curve"]) > 8
     for key in ("curve", "scores"):
-        ours, theirs = ([_untimed(p) for p in run.details[key]] for run in (whole, again))
+        ours, theirs = ([untimed(p) for p in run.details[key]] for run in (whole, again))
         assert ours == theirs
     files = [(run.bundle / "weights" / "model.safetensors").read_bytes() for run in (whole, again)]
     assert files[0] == files[1]
-
-
-def _cut(steps: Iterator[loop.Step], stop: int) -> Iterator[loop.Step]:
-    for step in steps:
-        if step.number == stop:
-            raise KeyboardInterrupt
-        yield step
-
-
-def _untimed(point: dict[str, float]) -> dict[str, float]:
-    return {k: v for k, v in point.items() if k not in ("seconds", "tokens_per_s")}
 
 
 def test_lion_is_the_formula_of_its_paper() -> None:
