@@ -17,7 +17,7 @@ def page(*, has_key: bool) -> str:
     """In the language that is being spoken."""
     words = {
         "title": tr("Luodi model service"), "try_it": tr("Try it"), "key": tr("Key"), "send": tr("Send"),
-        "placeholder": tr("One input. Ctrl+Enter sends it."), "answer": tr("Answer"), "confidence": tr("Confidence"),
+        "field": tr("One input. Ctrl+Enter sends it."), "answer": tr("Answer"), "confidence": tr("Confidence"),
         "took": tr("ms there and back"), "api": tr("What it answers"), "call": tr("From the command line"),
         "offline": tr("The service does not answer."), "each_line": tr("Each line is an input of its own"),
         "pictures": tr("Pictures"),
