@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _log = logging.getLogger("luodi")
 
@@ -15,6 +17,17 @@ def say(line: str) -> None:
 def progress(what: str, done: float, total: float, note: str = "") -> None:
     """A moving bar; `done` and `total` share any unit."""
     _log.info(what, extra={"bar": (done, total, note)})
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Inside, nothing is said: what is done a second time has been told the first time."""
+    before = _log.disabled
+    _log.disabled = True
+    try:
+        yield
+    finally:
+        _log.disabled = before
 
 
 def clock_time(seconds: float) -> str:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from luodi.core.progress import say
 from luodi.messages import tr
 from luodi.stages.train.checkpoints import BEST, changing, load_weights, save_weights
+from luodi.stages.train.team import ALONE, Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ def begin_average(model: torch.nn.Module, decay: float) -> MovingAverage:
     return MovingAverage(decay, live, {name: tensor.clone() for name, tensor in live.items()})
 
 
-def keep_recent(folder: Path, model: torch.nn.Module, steps: Sequence[int], count: int) -> None:
+def keep_recent(folder: Path, model: torch.nn.Module, steps: Sequence[int], count: int, team: Team = ALONE) -> None:
     """Writes the weights that have just been scored, at the last of `steps`, and forgets all but the last `count`."""
-    save_weights(_recent(folder, steps[-1]), model)
-    for step in steps[:-count]:
+    save_weights(_recent(folder, steps[-1]), model, team)
+    for step in steps[:-count] if team.leads else ():
         _recent(folder, step).unlink(missing_ok=True)
 
 

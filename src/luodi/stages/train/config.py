@@ -77,6 +77,15 @@ class TrainSettings:
     """auto: bfloat16 where the processor multiplies it in hardware."""
     device: str = "auto"
     """auto, cpu, cuda or mps. auto: a graphics processor where there is one."""
+    workers: int | None = None
+    """Processes that learn one network together, each on a device of its own; every batch is shared among them, so the
+    recipe stays the same and its losses too. Not said: one for each graphics processor, one without any."""
+    sharding: Literal["none", "full"] = "none"
+    """none: each worker has the whole network. full: each keeps a share of every weight, of its gradient and its
+    moments, for networks that one device cannot hold; with adamw, adam, sgd or lion."""
+    cluster: Literal["local", "ray"] = "local"
+    """Where the workers run: on this machine, or on those of a Ray cluster, which RAY_ADDRESS names and which see the
+    project's folder under the same path."""
     evaluations: int = 2
     """How often in an epoch the validation score is taken, and the best weights kept; at most 100 times in all."""
     patience: int | None = None
@@ -100,6 +109,7 @@ def check(settings: TrainSettings, task: Task[Any, Any]) -> None:
         "reinitialised_layers": (settings.reinitialised_layers >= 0, tr("at least 0")),
         "watts": (settings.watts is None or settings.watts > 0, tr("above 0")),
         "price_per_hour": (settings.price_per_hour >= 0, tr("at least 0")),
+        "workers": (settings.workers is None or settings.workers >= 1, tr("at least 1")),
         "accumulate": (settings.accumulate >= 1, tr("at least 1")),
         "clip": (settings.clip >= 0, tr("at least 0")),
         "ema": (0 <= settings.ema < 1, tr("at least 0 and below 1")),
@@ -112,6 +122,10 @@ def check(settings: TrainSettings, task: Task[Any, Any]) -> None:
             told = message.format(name=name, value=getattr(settings, name), range=words)
             raise ConfigError(told, code="config.range")
     _check_loss(settings, task)
+    if settings.sharding == "full" and settings.optimizer in ("adafactor", "muon"):
+        message = tr("train.sharding full does not go with the optimizer {name}, which wants whole matrices.")
+        hint = tr("Take adamw, adam, sgd or lion.")
+        raise ConfigError(message.format(name=settings.optimizer), code="train.sharding", hint=hint)
 
 
 def _check_loss(settings: TrainSettings, task: Task[Any, Any]) -> None:

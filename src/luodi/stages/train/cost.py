@@ -46,7 +46,7 @@ def expected_cost(setup: Setup, plan: Plan) -> Cost:
 def paid_cost(setup: Setup, plan: Plan, seconds: float) -> Cost:
     """`seconds`: of steps and scores; those of setting up come to them."""
     settings, whole = setup.settings, seconds + setup.seconds
-    rough = plan.threads * CORE_WATTS + (0.0 if plan.device == "cpu" else GRAPHICS_WATTS)
+    rough = plan.workers * (plan.threads * CORE_WATTS + (0.0 if plan.device == "cpu" else GRAPHICS_WATTS))
     watts, hours = settings.watts or rough, whole / 3600
     return Cost(
         seconds=whole, memory_bytes=peak_memory() or 0, disk_bytes=setup.disk_bytes, watts=watts,

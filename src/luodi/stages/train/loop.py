@@ -18,6 +18,7 @@ from luodi.messages import tr
 from luodi.models.engine import to_torch
 from luodi.stages.train.plan import Plan
 from luodi.stages.train.schedules import rate_at
+from luodi.stages.train.team import ALONE, Team, adding, seed_step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,10 +48,10 @@ def set_dropout(model: torch.nn.Module, share: float) -> None:
 
 def training_steps(
     model: torch.nn.Module, task: Task[Any, Any], optimizer: torch.optim.Optimizer, material: Material,
-    plan: Plan, batches: Iterable[tuple[int, list[list[int]]]],
+    plan: Plan, batches: Iterable[tuple[int, list[list[int]]]], team: Team = ALONE,
 ) -> Iterator[Step]:  # fmt: skip
-    """`batches`: (number of a step, what its gradient is the mean of). Raises DataError with the examples that made the
-    loss no number."""
+    """`batches`: (number of a step, what its gradient is the mean of). Of a team each member goes through all of them,
+    and takes its share of each. Raises DataError with the examples that made the loss no number."""
     model.train()
     for number, together in batches:
         places = [place for batch in together for place in batch]
@@ -58,7 +59,12 @@ def training_steps(
         rate = rate_at(plan, number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        loss = _backward(model, task, plan, _items(task, material, plan, number, together))
+        seed_step(team, plan.seed, number)
+        items = _items(task, material, plan, number, together)
+        if team.size == 1:
+            loss = _backward(model, task, plan, items)
+        else:
+            loss = _backward_together(model, task, plan, items, team)
         if not loss == loss or loss in (float("inf"), float("-inf")):
             raise _not_a_number(number, [material.examples[p].id for p in places])
         if plan.clip:
@@ -100,6 +106,30 @@ def _backward(
         model.zero_grad(set_to_none=True)  # a part may have left its gradient
         say(tr("Memory does not suffice for {n} examples at once: the batch is halved.").format(n=size))
         size = (size + 1) // 2
+
+
+def _backward_together(
+    model: torch.nn.Module, task: Task[Any, Any], plan: Plan, batches: Sequence[Sequence[Item]], team: Team
+) -> float:
+    """Mean loss over all batches of all members, with its gradient. Every member goes through as many parts as the
+    others, since they wait for each other: one that is left without examples takes one that does not count."""
+    parts = team.shares(batches)
+    filled = [part for part in parts if part]
+    counts = iter(_shares(task, filled))
+    shares = [next(counts) if part else 0.0 for part in parts]
+    mine = range(team.rank, len(parts), team.size)
+    loss = 0.0
+    for place in mine:
+        part = parts[place] or [batches[place // team.size][0]]
+        with adding(model, is_last=place == mine[-1]):
+            try:
+                # The gradients of the members are averaged, not added up.
+                loss += _backward_part(model, task, plan, part, share=shares[place] * team.size) / team.size
+            except torch.OutOfMemoryError as error:  # halving here would leave the others waiting
+                message = tr("Memory does not suffice for {n} examples at once.").format(n=len(part))
+                hint = tr("Lower train.tokens_per_batch, or raise train.accumulate.")
+                raise ResourceError(message, code="train.memory", hint=hint) from error
+    return team.summed([loss])[0]
 
 
 def _shares(task: Task[Any, Any], parts: Sequence[Sequence[Item]]) -> list[float]:

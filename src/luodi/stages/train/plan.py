@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from luodi.stages.train.batches import epoch_batches
 
+PLAN = "plan.json"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
@@ -41,6 +43,8 @@ class Plan:
     accumulate: int = 1
     clip: float = 1.0
     ema: float = 0.0
+    workers: int = 1
+    """Processes that learn together; `threads` are those of each."""
 
 
 def steps_in_budget(wanted: int, seconds_per_step: float, budget: float | None, overhead: float) -> int:

@@ -17,7 +17,7 @@ from luodi.stages.train.batches import epoch_batches
 from luodi.stages.train.checkpoints import changing
 from luodi.stages.train.loop import seconds_per_step, training_steps
 from luodi.stages.train.optimizers import default_rate, make_optimizer
-from luodi.stages.train.plan import Plan, planned_batches, steps_in_budget, steps_of_epoch
+from luodi.stages.train.plan import PLAN, Plan, planned_batches, steps_in_budget, steps_of_epoch
 from luodi.stages.train.precision import choose_precision
 from luodi.stages.train.setup import Setup
 
@@ -30,7 +30,7 @@ MOST_EVALUATIONS = 100
 
 def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
     """The stored plan, or a new one, measured and stored."""
-    path = setup.folder / "plan.json"
+    path = setup.folder / PLAN
     if path.is_file():
         plan = msgspec.json.decode(path.read_bytes(), type=Plan)
         torch.set_num_threads(plan.threads)
@@ -52,11 +52,12 @@ def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         head_factor=settings.head_factor if base.is_pretrained else 1.0, weight_decay=settings.weight_decay,
         seconds_per_step=0.0, parameters=setup.parameters, augment=settings.augment,
         patience=settings.patience or (4 if base.is_pretrained else 20),
-        trainable=setup.learning,
+        trainable=setup.learning, workers=setup.team.size,
     )  # fmt: skip
     speed = _probe(setup, draft, PROBE_STEPS if brief.budget_seconds else QUICK_PROBE_STEPS)
+    speed, gone = (told / setup.team.size for told in setup.team.summed([speed, setup.seconds]))  # one plan for all
     in_all = speed * (1 + settings.evaluations * scoring_share(setup))
-    steps = steps_in_budget(wanted, in_all, brief.budget_seconds, setup.seconds)
+    steps = steps_in_budget(wanted, in_all, brief.budget_seconds, gone)
     plan = replace(
         draft, steps=steps, epochs=steps / per_epoch, seconds_per_step=speed,
         # Rounded up: the last falls on the end. Where an epoch has few steps, not after each handful of them.
@@ -67,8 +68,9 @@ def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         sentence = tr(
             "The budget of {budget} suffices for {epochs:.2f} epochs only; {seconds:.0f} s of it are already gone."
         )
-        say(sentence.format(budget=brief.budget, epochs=plan.epochs, seconds=setup.seconds))
-    write_atomically(path, msgspec.json.encode(plan))
+        say(sentence.format(budget=brief.budget, epochs=plan.epochs, seconds=gone))
+    if setup.team.leads:
+        write_atomically(path, msgspec.json.encode(plan))
     return plan
 
 
@@ -84,7 +86,7 @@ def _probe(setup: Setup, plan: Plan, count: int) -> float:
     sizes = [item_size(i) for i in setup.train.items]
     batches = itertools.islice(planned_batches(plan, sizes, 0), count + 2)
     measured = seconds_per_step(
-        lambda: training_steps(setup.model, setup.task, optimizer, setup.train, plan, batches), count
+        lambda: training_steps(setup.network, setup.task, optimizer, setup.train, plan, batches, setup.team), count
     )
     with torch.no_grad():
         for name, tensor in changing(setup.model).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from luodi.models.source import resolve
 from luodi.stages.train.choices import frozen_layers, prepare_network, with_objective
 from luodi.stages.train.config import TrainSettings
 from luodi.stages.train.loop import Material, set_dropout
-from luodi.stages.train.precision import choose_device, set_threads
+from luodi.stages.train.precision import choose_device, choose_precision, set_threads
+from luodi.stages.train.team import ALONE, Team
 
 ACTIVATIONS = "activations.f16"
 _LEARNING_BYTES = 12
@@ -44,6 +45,9 @@ class Setup:
     metric: Metric
     settings: TrainSettings
     folder: Path
+    team: Team
+    network: torch.nn.Module
+    """What a step calls: the model, or what makes a team of it."""
     split: Split | None
     """Where lower layers are frozen: the model then holds the upper ones only, until it is sealed."""
     narrowed: Narrowed | None
@@ -63,6 +67,17 @@ def encoded(task: Task[X, Y], examples: Sequence[Example[X, Y]], processor: Proc
 
 
 def set_up(
+    task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
+    settings: TrainSettings, folder: Path, team: Team = ALONE,
+) -> tuple[Setup, Base]:  # fmt: skip
+    """Of a team the first member sets up first, and the others read what it has kept."""
+    with team.in_turn():
+        setup, base = _set_up(task, rows, held_back, brief, settings, folder)
+    precision = choose_precision(settings.precision, setup.device)
+    return replace(setup, team=team, network=team.wrapped(setup.model, precision)), base
+
+
+def _set_up(
     task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
     settings: TrainSettings, folder: Path,
 ) -> tuple[Setup, Base]:  # fmt: skip
@@ -99,7 +114,7 @@ def set_up(
         need_memory(learning * _LEARNING_BYTES)
     setup = Setup(
         task=learned, processor=processor, model=model, settings=settings, folder=folder, split=split,
-        narrowed=narrowed,
+        narrowed=narrowed, team=ALONE, network=model,
         train=Material(examples=rows, items=items[: len(rows)]),
         validation=Material(examples=held_back, items=items[len(rows) :]),
         metric=deciding_metric(learned, list(brief.accept)), device=device, parameters=parameters,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import torch
 from luodi.core.bundle import NUM_GOLDEN, Manifest, golden_pairs, seal_bundle
 from luodi.core.config import Brief
 from luodi.core.measure import Measure, with_interval
-from luodi.core.progress import progress, say
+from luodi.core.progress import progress, say, silent
 from luodi.core.stopping import finishing, stop_asked
-from luodi.core.task import Task, item_size
+from luodi.core.task import Base, Task, item_size
 from luodi.core.types import Example, X, Y
 from luodi.messages import tr
 from luodi.models.engine import TorchEngine, save_network
@@ -29,6 +30,7 @@ from luodi.stages.train.checkpoints import (
     Records,
     ScorePoint,
     load_checkpoint,
+    read_records,
     save_checkpoint,
     save_weights,
 )  # fmt: skip
@@ -39,12 +41,34 @@ from luodi.stages.train.loop import (
     training_steps,
 )  # fmt: skip
 from luodi.stages.train.optimizers import make_optimizer
-from luodi.stages.train.plan import Plan, planned_batches
+from luodi.stages.train.plan import PLAN, Plan, planned_batches
 from luodi.stages.train.planning import make_plan
 from luodi.stages.train.setup import ACTIVATIONS, Setup, encoded, set_up
+from luodi.stages.train.team import ALONE, Team
+from luodi.stages.train.together import is_told_to_stop, learn_together, members_of
 
 CURVE_EVERY = 20  # steps between two points of the loss curve
 SAVE_EVERY_S = 60.0  # a kill costs a minute of work at the most
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What `train` is given, for those who do it."""
+
+    task: Task[Any, Any]
+    rows: Sequence[Example[Any, Any]]
+    held_back: Sequence[Example[Any, Any]]
+    brief: Brief
+    settings: TrainSettings
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    setup: Setup
+    base: Base
+    plan: Plan
+    cost: Cost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,11 +85,13 @@ def train(
 ) -> Trained:  # fmt: skip
     """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept."""
     check(settings, task)
-    setup, base = set_up(task, rows, held_back, brief, settings, folder)
-    plan = make_plan(setup, brief, base)
-    cost = expected_cost(setup, plan)
-    say(tr("The run will take {cost}.").format(cost=tell_cost(cost)))
-    records = _run(setup, plan)
+    job = Job(task=task, rows=rows, held_back=held_back, brief=brief, settings=settings, folder=folder)
+    members = members_of(settings)
+    if members.count > 1 and not read_records(folder / LAST).stopped:
+        learn_together(_learn, job, folder, members)
+    with silent() if members.count > 1 else nullcontext():  # it has all been said
+        planned, records = _learn(ALONE, job)
+    setup, base, plan, cost = planned.setup, planned.base, planned.plan, planned.cost
     scored = [point.step for point in records.scores]
     try_mean(folder, setup.model, scored, lambda: _signed(setup, _measured(setup)), records.best_value or 0.0)
     learned, model, final = _completed(setup)
@@ -92,8 +118,24 @@ def estimate(
 ) -> Cost:  # fmt: skip
     """What `train` would cost. Its plan, and what frozen layers give, stay in the folder for it."""
     check(settings, task)
-    setup, base = set_up(task, rows, held_back, brief, settings, folder)
-    return expected_cost(setup, make_plan(setup, brief, base))
+    job = Job(task=task, rows=rows, held_back=held_back, brief=brief, settings=settings, folder=folder)
+    members = members_of(settings)
+    if members.count > 1 and not (folder / PLAN).is_file():
+        learn_together(_plan, job, folder, members)
+    return _plan(ALONE, job).cost
+
+
+def _plan(team: Team, job: Job) -> Planned:
+    setup, base = set_up(job.task, job.rows, job.held_back, job.brief, job.settings, job.folder, team)
+    plan = make_plan(setup, job.brief, base)
+    return Planned(setup=setup, base=base, plan=plan, cost=expected_cost(setup, plan))
+
+
+def _learn(team: Team, job: Job) -> tuple[Planned, Records]:
+    """What each member of a team does, and one alone: all up to the last step."""
+    planned = _plan(team, job)
+    say(tr("The run will take {cost}.").format(cost=tell_cost(planned.cost)))
+    return planned, _run(planned.setup, planned.plan)
 
 
 def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
@@ -129,16 +171,16 @@ def _run(setup: Setup, plan: Plan) -> Records:
                             threads=plan.threads))  # fmt: skip
     sizes = [item_size(i) for i in setup.train.items]
     batches = planned_batches(plan, sizes, records.step)
-    steps = training_steps(setup.model, setup.task, optimizer, setup.train, plan, batches)
+    steps = training_steps(setup.network, setup.task, optimizer, setup.train, plan, batches, setup.team)
     saved = time.monotonic()
     if records.stopped:  # killed between the last step and the sealing
         return records
     with finishing():  # a signal waits for the end of the step, and what has been done is saved
         for records in _recorded(setup, plan, steps, records, average):  # noqa: B020 - each replaces the one before
-            is_asked = stop_asked()
-            due = is_asked or time.monotonic() - saved > SAVE_EVERY_S
-            if due or records.stopped or records.scores and records.scores[-1].step == records.step:
-                save_checkpoint(setup.folder / LAST, setup.model, optimizer, records, average.mean)
+            wished = stop_asked() or is_told_to_stop(setup.folder)
+            is_asked, due = setup.team.any(wished, time.monotonic() - saved > SAVE_EVERY_S)
+            if is_asked or due or records.stopped or records.scores and records.scores[-1].step == records.step:
+                save_checkpoint(setup.folder / LAST, setup.model, optimizer, records, average.mean, setup.team)
                 saved = time.monotonic()
             if records.stopped or is_asked:
                 break
@@ -185,18 +227,18 @@ def _scored(setup: Setup, records: Records) -> Records:
     """With a validation score; the weights are kept where it is the best so far."""
     began = time.perf_counter()
     number = _measured(setup)
-    value = _signed(setup, number)
+    value = setup.team.summed([_signed(setup, number)])[0] / setup.team.size  # no two of a team may differ
     seconds = records.seconds + time.perf_counter() - began
     point = ScorePoint(step=records.step, seconds=seconds, value=number.value, low=number.low, high=number.high)
     records = replace(records, seconds=seconds, scores=(*records.scores, point))
     sentence = tr("step {step}: {metric} {value:.4f} on {n} validation rows.")
     say(sentence.format(step=records.step, metric=setup.metric.name, value=number.value, n=number.n))
     if records.best_value is None or value > records.best_value:
-        save_weights(setup.folder / BEST, setup.model)
+        save_weights(setup.folder / BEST, setup.model, setup.team)
         records = replace(records, best_step=records.step, best_value=value)
     if setup.settings.average:
         steps = [point.step for point in records.scores]
-        keep_recent(setup.folder, setup.model, steps, setup.settings.average)
+        keep_recent(setup.folder, setup.model, steps, setup.settings.average, setup.team)
     return records
 
 

@@ -1,0 +1,154 @@
+"""Several processes that learn one network: the same recipe and losses, and nothing lost when they are stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from broken import untimed
+from luodi.core.config import Brief
+from luodi.core.task import load_task
+from luodi.errors import ConfigError, DataError
+from luodi.stages.train import train as stage
+from luodi.stages.train.checkpoints import BEST, LAST, read_records
+from luodi.stages.train.config import TrainSettings, check
+from luodi.stages.train.plan import PLAN, Plan
+from luodi.stages.train.team import ALONE, Team
+from shop import PAGE, write_reviews
+from tiny import make_dataset
+
+TASK = load_task("text_classification")
+BRIEF = Brief(task="text_classification", data="reviews.csv", input="text", target="label", model="bert:tiny")
+SETTINGS = TrainSettings(epochs=1, tokens_per_batch=128, max_length=24, wide=False)
+DATA = make_dataset()
+
+
+def learn(folder: Path, **changes: Any) -> stage.Trained:
+    folder.mkdir(exist_ok=True)
+    settings = dataclasses.replace(SETTINGS, **changes)
+    return stage.train(TASK, DATA.train, DATA.validation, BRIEF, settings, folder)
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Losses, scores and weights of two finished runs."""
+    a, b = (read_records(folder / LAST) for folder in (one, other))
+    assert [p.step for p in a.curve] == [p.step for p in b.curve]
+    assert [p.loss for p in a.curve] == pytest.approx([p.loss for p in b.curve], rel=1e-5)
+    assert [(p.step, p.value) for p in a.scores] == [(p.step, p.value) for p in b.scores]
+    weights, others = (load_file(folder / "bundle" / "weights" / "model.safetensors") for folder in (one, other))
+    # All of them as one vector: a sign (lion) or a quotient (Adam) makes a step of what is a rounding in a single
+    # gradient, and those of the keys' biases are nothing but rounding, since the softmax does not see them.
+    away = [np.linalg.norm(others[name] - weight) for name, weight in weights.items()]
+    assert np.linalg.norm(away) < 1e-3 * np.linalg.norm([np.linalg.norm(weight) for weight in weights.values()])
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    """Batches of 5 in two steps at a time: no member has as many as the other, and one step is left over."""
+    learn(tmp_path / "one", accumulate=2)
+    learn(tmp_path / "two", accumulate=2, workers=2)
+    assert_same(tmp_path / "one", tmp_path / "two")
+    plan = msgspec.json.decode((tmp_path / "two" / PLAN).read_bytes(), type=Plan)
+    assert (plan.workers, plan.threads) == (2, max(1, torch.get_num_threads() // 2))
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [BEST, "bundle", LAST, PLAN]
+
+
+def test_every_example_of_a_batch_is_the_share_of_one_member() -> None:
+    team = Team(rank=1, size=3)
+    parts = team.shares([[0, 1, 2, 3, 4], [5]])
+    assert parts == [[0, 3], [1, 4], [2], [5], [], []]
+    assert ALONE.shares([[1, 2], [3]]) == [[1, 2], [3]]
+    assert ALONE.summed([1.5]) == [1.5]
+    assert ALONE.any(True, False) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"workers": 0}, "config.range"), ({"sharding": "full", "optimizer": "muon"}, "train.sharding")],
+)
+def test_what_no_team_can_do_is_refused_at_once(changes: dict[str, Any], code: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        check(dataclasses.replace(SETTINGS, **changes), TASK)
+    assert told.value.code == code
+
+
+@pytest.mark.slow
+def test_a_member_s_error_is_the_run_s_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a number") as told:
+        learn(tmp_path / "run", learning_rate=1e30, clip=0.0, workers=2)
+    assert told.value.code == "train.nan"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{}, {"ema": 0.9}, {"average": 2, "optimizer": "lion"}, {"checkpointing": True, "accumulate": 3}]
+)
+def test_sharded_weights_learn_what_whole_ones_do(tmp_path: Path, changes: dict[str, Any]) -> None:
+    learn(tmp_path / "one", **changes)
+    learn(tmp_path / "two", workers=2, sharding="full", **changes)
+    assert_same(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ray keeps a session and a token where it is told to; socket paths may not be long."""
+    folder = tempfile.mkdtemp(prefix="ray-")
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    monkeypatch.setenv("HOME", folder)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    yield
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::ResourceWarning")  # Ray's
+@pytest.mark.usefixtures("cluster")
+def test_a_ray_cluster_learns_what_one_process_does(tmp_path: Path) -> None:
+    learn(tmp_path / "one")
+    learn(tmp_path / "two", workers=2, cluster="ray")
+    assert_same(tmp_path / "one", tmp_path / "two")
+    assert not (tmp_path / "two" / "ray").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_a_team_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, sharding: str) -> None:
+    settings = [f"train.sharding={sharding}", "train.workers=2", "train.epochs=2", "train.dropout=0.1"]
+    curves = [_curve(tmp_path / "whole", settings, stop=False), _curve(tmp_path / "cut", settings, stop=True)]
+    assert curves[0] == curves[1]
+    assert all(math.isfinite(point["loss"]) for point in curves[0])
+
+
+def _curve(project: Path, settings: list[str], *, stop: bool) -> list[dict[str, float]]:
+    project.mkdir()
+    (project / "luodi.yaml").write_text(PAGE, encoding="utf-8")
+    write_reviews(project / "reviews.csv", 400)
+    command = [sys.executable, "-m", "luodi", "train", str(project), *settings]
+    if stop:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while not any(LAST in path.name for path in project.glob("runs/**/*")):  # written after a score
+                assert process.poll() is None
+                time.sleep(0.05)
+            os.kill(process.pid, signal.SIGTERM)
+            assert process.wait(120) == 128 + signal.SIGTERM
+        (last,) = project.glob(f"runs/**/{LAST}")
+        assert not read_records(last).stopped
+    subprocess.run(command, check=True, capture_output=True)
+    (report,) = (path for path in project.glob("runs/**/report.json") if "train" in path.parent.name)
+    told = msgspec.json.decode(report.read_bytes())
+    return [untimed(point) for point in told["details"]["curve"]]
