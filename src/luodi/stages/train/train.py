@@ -16,6 +16,7 @@ from luodi.core.config import Brief
 from luodi.core.measure import Measure, with_interval
 from luodi.core.progress import progress, say
 from luodi.core.stopping import finishing, stop_asked
+from luodi.core.store import write_atomically
 from luodi.core.task import Task, item_size
 from luodi.core.types import Example, X, Y
 from luodi.messages import tr
@@ -32,7 +33,7 @@ from luodi.stages.train.checkpoints import (
     save_checkpoint,
     save_weights,
 )  # fmt: skip
-from luodi.stages.train.config import TrainSettings, check
+from luodi.stages.train.config import TrainSettings, check, deciding
 from luodi.stages.train.cost import Cost, cost_numbers, expected_cost, paid_cost, tell_cost
 from luodi.stages.train.loop import (
     Step,
@@ -42,7 +43,9 @@ from luodi.stages.train.optimizers import make_optimizer
 from luodi.stages.train.plan import Plan, planned_batches
 from luodi.stages.train.planning import make_plan
 from luodi.stages.train.setup import ACTIVATIONS, Setup, encoded, set_up
+from luodi.stages.train.tracking import Tracking, make_trackers, tracked
 
+CURVES = "curves.json"
 CURVE_EVERY = 20  # steps between two points of the loss curve
 SAVE_EVERY_S = 60.0  # a kill costs a minute of work at the most
 
@@ -61,27 +64,31 @@ def train(
 ) -> Trained:  # fmt: skip
     """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept."""
     check(settings, task)
+    trackers = make_trackers(settings.trackers)
     setup, base = set_up(task, rows, held_back, brief, settings, folder)
     plan = make_plan(setup, brief, base)
     cost = expected_cost(setup, plan)
     say(tr("The run will take {cost}.").format(cost=tell_cost(cost)))
-    records = _run(setup, plan)
+    with tracked(trackers, setup, plan, brief) as tracking:
+        records = _run(setup, plan, tracking)
     scored = [point.step for point in records.scores]
     try_mean(folder, setup.model, scored, lambda: _signed(setup, _measured(setup)), records.best_value or 0.0)
     learned, model, final = _completed(setup)
     manifest = Manifest(
-        name=brief.goal or Path(str(brief.data)).stem, task=brief.task or task.name, schema=learned.schema,
+        name=brief.title, task=brief.task or task.name, schema=learned.schema,
         engine="luodi.models.engine", processor=type(setup.processor).__module__,
         network={"base": base.name, "config": dict(base.config)},
-        recipe={"brief": msgspec.to_builtins(brief), "train": msgspec.to_builtins(settings)}, made_by=("train",),
+        recipe={"brief": msgspec.to_builtins(brief), "train": deciding(settings)}, made_by=("train",),
         versions={"torch": str(torch.__version__)},
     )  # fmt: skip
     _seal(setup, learned, model, manifest, folder / "bundle")
     trained = _told(setup, plan, records, final, folder / "bundle")
     paid = paid_cost(setup, plan, records.seconds)
     say(tr("The run took {cost}.").format(cost=tell_cost(paid)))
+    numbers = {**trained.numbers, **cost_numbers(paid)}
+    tracking.end(numbers)
     return replace(
-        trained, numbers={**trained.numbers, **cost_numbers(paid)},
+        trained, numbers=numbers,
         details={**trained.details, "cost": {"expected": msgspec.to_builtins(cost), "paid": msgspec.to_builtins(paid)}},
     )  # fmt: skip
 
@@ -115,7 +122,7 @@ def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     return learned, model, with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
 
 
-def _run(setup: Setup, plan: Plan) -> Records:
+def _run(setup: Setup, plan: Plan, tracking: Tracking) -> Records:
     """From the first step, or from the last checkpoint, to the end."""
     optimizer = make_optimizer(setup.model, plan)
     torch.manual_seed(plan.seed)
@@ -131,10 +138,12 @@ def _run(setup: Setup, plan: Plan) -> Records:
     batches = planned_batches(plan, sizes, records.step)
     steps = training_steps(setup.model, setup.task, optimizer, setup.train, plan, batches)
     saved = time.monotonic()
+    tracking.follow(records)
     if records.stopped:  # killed between the last step and the sealing
         return records
     with finishing():  # a signal waits for the end of the step, and what has been done is saved
         for records in _recorded(setup, plan, steps, records, average):  # noqa: B020 - each replaces the one before
+            tracking.follow(records)
             is_asked = stop_asked()
             due = is_asked or time.monotonic() - saved > SAVE_EVERY_S
             if due or records.stopped or records.scores and records.scores[-1].step == records.step:
@@ -256,4 +265,6 @@ def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Pa
     }  # fmt: skip
     finding = tr("The best validation {metric} is {value:.4f}, at step {step} of {steps}.")
     told_best = finding.format(metric=setup.metric.name, value=best.value, step=best.step, steps=plan.steps)
+    curves = {name: details[name] for name in ("metric", "curve", "scores", "best")}
+    write_atomically(setup.folder / CURVES, msgspec.json.format(msgspec.json.encode(curves)))
     return Trained(bundle=bundle, numbers=numbers, findings=(told_best, stops[records.stopped]), details=details)
