@@ -16,7 +16,7 @@ from luodi.core.config import Brief
 from luodi.core.measure import Measure, with_interval
 from luodi.core.progress import progress, say
 from luodi.core.stopping import finishing, stop_asked
-from luodi.core.store import write_atomically
+from luodi.core.store import size_of, write_atomically
 from luodi.core.task import Task, item_size
 from luodi.core.types import Example, X, Y
 from luodi.messages import tr
@@ -71,6 +71,7 @@ def train(
     say(tr("The run will take {cost}.").format(cost=tell_cost(cost)))
     with tracked(trackers, setup, plan, brief) as tracking:
         records = _run(setup, plan, tracking)
+    taken = size_of(folder)
     scored = [point.step for point in records.scores]
     try_mean(folder, setup.model, scored, lambda: _signed(setup, _measured(setup)), records.best_value or 0.0)
     learned, model, final = _completed(setup)
@@ -83,7 +84,7 @@ def train(
     )  # fmt: skip
     _seal(setup, learned, model, manifest, folder / "bundle")
     trained = _told(setup, plan, records, final, folder / "bundle")
-    paid = paid_cost(setup, plan, records.seconds)
+    paid = replace(paid_cost(setup, plan, records.seconds), disk_bytes=max(taken, size_of(folder)))
     say(tr("The run took {cost}.").format(cost=tell_cost(paid)))
     numbers = {**trained.numbers, **cost_numbers(paid)}
     tracking.end(numbers)
