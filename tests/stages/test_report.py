@@ -162,6 +162,56 @@ def test_a_refusal_says_why(tmp_path: Path) -> None:
     assert "3 % of the test rows leak." in top
 
 
+def in_bits(told: Mapping[str, Report]) -> Mapping[str, Report]:
+    """The same with a score that is no share, and that is better the lower it is."""
+    numbers = {
+        "accuracy": measure(6.772, 0.1, "bits"), "beats_baseline.tfidf": measure(0.696, 0.2, "bits"),
+    }  # fmt: skip
+    limit = row("beats_baseline", "broken", numbers["beats_baseline.tfidf"], "tfidf")
+    details = {k: v for k, v in told["evaluate"].details.items() if k != "calibration"}
+    details["baselines"] = [{"name": "tfidf", "value": 7.468, "low": 7.4, "high": 7.5, "n": 500, "p": 0.001,
+                             "difference": {"value": 0.696, "low": 0.496, "high": 0.896}}]  # fmt: skip
+    quality = replace(
+        told["evaluate"], numbers=numbers, contract=(limit,), details=details, verdict=Verdict.REFUSED
+    )
+    return {**told, "evaluate": quality, "compress": replace(told["compress"], contract=(), numbers={})}
+
+
+def test_a_difference_with_a_unit_is_not_told_in_points(tmp_path: Path) -> None:
+    seen = Seen()
+    seen.feed(made(tmp_path, in_bits(reports())))
+    text = " ".join(seen.text)
+    assert not re.search(r"\bpoints?\b", text)
+    for part in (
+        "TF-IDF and linear model: +0.696 bits, +0.496 to +0.896)",  # why it is refused
+        "+0.696 bits +0.496 … +0.896",  # the contract
+        "Above the best simple model +0.696 bits, +0.496 … +0.896",  # the card
+        "7.468 +0.696, p = 0.0010",  # so much more than this model
+        "bits from this model",
+        "Better by, bits",
+    ):
+        assert part in text, part
+    assert "points from this model" in made(tmp_path, reports())
+
+
+def test_it_says_what_training_was_to_cost_and_did_cost(tmp_path: Path) -> None:
+    due = {"seconds": 60.0, "memory_bytes": 0, "disk_bytes": 5 * 10**6, "watts": 36.0, "watt_hours": 0.6, "money": 0.03}
+    paid = {"seconds": 45.0, "memory_bytes": 7 * 10**8, "disk_bytes": 3 * 10**6, "watt_hours": 0.45, "money": 0.02}
+    told = reports()
+
+    def text(price: float) -> str:
+        both = ({**due, **later, "price_per_hour": price} for later in ({}, paid))
+        details = {**told["train"].details, "cost": dict(zip(("expected", "paid"), both, strict=True))}
+        seen = Seen()
+        seen.feed(made(tmp_path, {**told, "train": replace(told["train"], details=details)}))
+        return " ".join(seen.text)
+
+    for part in ("Time 60 s 45 s", "Memory – 700 MB", "Disk at most 5.0 MB 3.0 MB", "Energy at 36 W 0.600 Wh 0.450 Wh"):
+        assert part in text(0.0), part
+    assert "Money" not in text(0.0)
+    assert "Money at 2 an hour 0.03 0.02" in text(2.0)
+
+
 def test_nothing_that_a_stranger_wrote_is_run(tmp_path: Path) -> None:
     write_page(
         tmp_path / "report.html", EVIL, reports(EVIL, EVIL), "en",

@@ -49,6 +49,8 @@ def test_the_estimate_only_says_and_training_goes_on_with_its_plan(project: Path
     assert (folder / "plan.json").read_bytes() == plan
     cost = answer(done)["details"]["cost"]
     assert 0 < cost["paid"]["seconds"] < 20 * cost["expected"]["seconds"]
+    held = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert 0.9 * held < cost["paid"]["disk_bytes"] < cost["expected"]["disk_bytes"]
     dearer = answer(luodi("train", str(project), "train.price_per_hour=400", "--json"))
     assert dearer["details"]["cost"] == cost, "another price is no other result"
     assert luodi("train", str(project), "--estimate", LUODI_LANG="en").stdout.count("is over") == 1

@@ -14,6 +14,7 @@ EXTRA = {
     "onnx": "compress", "onnxscript": "compress", "nncf": "compress", "onnxruntime": "serve", "openvino": "serve",
     "tokenizers": "serve", "starlette": "serve", "uvicorn": "serve", "pyarrow": "tables", "openpyxl": "tables",
     "jinja2": "report", "PIL": "image", "gguf": "chat", "ray": "cluster",
+    "tensorboard": "track", "mlflow": "track", "sqlalchemy": "track", "alembic": "track", "wandb": "track",
 }  # fmt: skip
 
 

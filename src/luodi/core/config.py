@@ -58,6 +58,11 @@ class Brief:
     """The contract."""
 
     @property
+    def title(self) -> str:
+        """What a run, or its Bundle, is called."""
+        return self.goal or Path(str(self.data)).stem
+
+    @property
     def columns(self) -> Columns:
         inputs = (self.input,) if isinstance(self.input, str) else tuple(self.input)
         return Columns(input=inputs, target=self.target or None, group=self.group)
@@ -239,7 +244,9 @@ def _explain(error: str, where: str, kind: type) -> str:
         return f"{where or FILE}: {error}"
     key = f"{where}.{match[4]}" if where else match[4]
     if match[3]:
-        choices = ", ".join(map(str, get_args(get_type_hints(kind).get(match[4]))))
+        name, in_list, _ = match[4].partition("[")
+        told = get_args(get_type_hints(kind).get(name))
+        choices = ", ".join(map(str, get_args(told[0]) if in_list else told))
         return tr("{key} must be one of {choices}, not {got!r}.").format(key=key, choices=choices, got=match[3])
     expected = tr(" or ").join(_kind_in_words(name) for name in match[1].split(" | "))
     return tr("{key} must be {expected}, not {got}.").format(key=key, expected=expected, got=_kind_in_words(match[2]))

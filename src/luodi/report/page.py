@@ -20,7 +20,7 @@ from luodi.core.report import Report, Verdict
 from luodi.core.store import write_atomically
 from luodi.messages import speaking, tr
 from luodi.report import charts
-from luodi.report.words import FORMATS, number, points, say_limit, score, word
+from luodi.report.words import FORMATS, gap, number, say_limit, score, word
 
 NUM_CARDS = 6
 
@@ -68,6 +68,7 @@ def make_page(project_title: str, reports: Mapping[str, Report], language: str, 
         "date": about.date or f"{datetime.now().astimezone():%Y-%m-%d %H:%M %z}",
         "verdict": str(verdict), "headline": headline(verdict), "reasons": reasons(verdict, contract, reports),
         "contract": contract, "cards": cards(reports), "reports": reports,
+        "units": {name: m.unit for r in reports.values() for name, m in r.numbers.items()},
         "sections": [v for v in verbs if f"{v}.html" in templates],
         "seconds": sum(r.seconds for r in reports.values()),
     }  # fmt: skip
@@ -111,7 +112,7 @@ def latest_contract(reports: Sequence[Report]) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for report in reports:
         for row in report.contract:
-            told = {**row, "verb": report.verb, "unit": _unit(report, str(row["limit"]))}
+            told = {**row, "verb": report.verb, "unit": _unit(report, row)}
             if told["state"] != "open" or row["limit"] not in rows:
                 rows[row["limit"]] = told
     return list(rows.values())
@@ -125,7 +126,7 @@ def cards(reports: Mapping[str, Report]) -> list[Card]:
     metrics = [r.details["metric"] for r in reports.values() if r.details.get("metric") in numbers]
     found = [_score_card(m, numbers[m]) for m in metrics[-1:]]
     gaps = [m for name, m in numbers.items() if name.startswith("beats_baseline.")]
-    if gaps and metrics and not numbers[metrics[-1]].unit:
+    if gaps:
         found.append(_gap_card(min(gaps, key=lambda m: m.value)))
     for name, unit in (("p50_ms", "ms"), ("p95_ms", "ms"), ("speedup", "×"), ("size_mb", "MB")):
         if name in numbers:
@@ -138,9 +139,15 @@ def _score_card(name: str, measure: Measure) -> Card:
     return Card(name=word(name), value=score(measure.value), note=f"{interval}, n\u00a0=\u00a0{measure.n:,}")
 
 
-def _gap_card(gap: Measure) -> Card:
-    note = tr("points, {low} … {high}").format(low=points(gap.low), high=points(gap.high))
-    return Card(name=tr("Above the best simple model"), value=points(gap.value), note=note)
+def _gap_card(found: Measure) -> Card:
+    unit, (value, low, high) = found.unit, _gaps(found.value, found.low, found.high, found.unit)
+    note = tr("{unit}, {low} … {high}") if unit else tr("points, {low} … {high}")
+    note = note.format(unit=unit, low=low, high=high)
+    return Card(name=tr("Above the best simple model"), value=value, note=note)
+
+
+def _gaps(value: float, low: float, high: float, unit: str) -> tuple[str, str, str]:
+    return gap(value, unit), gap(low, unit), gap(high, unit)
 
 
 def _spread(measure: Measure) -> str:
@@ -152,9 +159,13 @@ def _say_broken(row: Mapping[str, Any]) -> str:
     if row["value"] is None:
         return tr("{limit}: it was not measured.").format(limit=limit)
     if row["limit"] == "beats_baseline":
-        return tr("It is not clearly better than a simple model ({name}: {points} points, {low} to {high}).").format(
-            name=where, points=points(row["value"]), low=points(row["low"]), high=points(row["high"])
-        )
+        unit = row["unit"]
+        value, low, high = _gaps(row["value"], row["low"], row["high"], unit)
+        told = (
+            tr("It is not clearly better than a simple model ({name}: {points} {unit}, {low} to {high}).") if unit
+            else tr("It is not clearly better than a simple model ({name}: {points} points, {low} to {high}).")
+        )  # fmt: skip
+        return told.format(name=where, points=value, unit=unit, low=low, high=high)
     if where:
         return tr("{limit} is asked; measured: {value} ({where}).").format(
             limit=limit, value=number(row["value"], row["unit"]), where=where
@@ -167,8 +178,10 @@ def _refused_alone(report: Report) -> bool:
     return report.verdict is Verdict.REFUSED and not judged and bool(report.findings)
 
 
-def _unit(report: Report, limit: str) -> str:
-    measured = report.numbers.get(limit.partition(" ")[0])
+def _unit(report: Report, row: Mapping[str, Any]) -> str:
+    """Of what was held against the limit: one number, or the worst of a family."""
+    name = str(row["limit"]).partition(" ")[0]
+    measured = report.numbers.get(name) or report.numbers.get(f"{name.partition('.')[0]}.{row['where']}")
     return measured.unit if measured else ""
 
 

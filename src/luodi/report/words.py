@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from luodi.core.disk import tell_size
 from luodi.messages import tr
 
 _UNITS = {"p50_ms": "ms", "p95_ms": "ms", "size_mb": "MB"}
@@ -54,6 +55,17 @@ def points(value: Any) -> str:
     return f"{told:+.1f}".replace("-", "−") if told else "0.0"
 
 
+def gap(value: Any, unit: str = "") -> str:
+    """A difference with its sign: of shares in points of a hundred, else in the score's own unit, which stands beside
+    it."""
+    return points(value) if value is None or not unit else f"{value:+.3f}".replace("-", "−")
+
+
+def size(count: Any) -> str:
+    """Of memory or disk; a machine that does not tell it tells 0."""
+    return tell_size(count) if count else "–"
+
+
 def probability(p: Any) -> str:
     return "–" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
 
@@ -75,7 +87,7 @@ def duration(seconds: Any) -> str:
 
 
 FORMATS: Mapping[str, Callable[..., str]] = {
-    "word": word, "say_limit": say_limit, "number": number, "score": score, "share": share, "points": points,
+    "word": word, "say_limit": say_limit, "number": number, "score": score, "share": share, "gap": gap, "size": size,
     "probability": probability, "duration": duration, "millions": millions,
 }  # fmt: skip
 

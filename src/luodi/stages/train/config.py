@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from luodi.core.task import Task
 from luodi.errors import ConfigError
@@ -96,8 +98,9 @@ class TrainSettings:
     W for a graphics processor, a rough figure."""
     price_per_hour: float = 0.0
     """What an hour on this machine costs, in any currency, for the money that training costs. 0: it is not told."""
-
-
+    trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = field(default_factory=list)
+    """Who else keeps the curves and scores of the run, below runs/tracking: tensorboard, mlflow, wandb. Nothing leaves
+    the machine unless MLFLOW_TRACKING_URI, WANDB_API_KEY or WANDB_MODE say so."""
 
 def check(settings: TrainSettings, task: Task[Any, Any]) -> None:
     """Raises ConfigError where a value cannot be meant, or the task knows no such loss."""
@@ -142,5 +145,11 @@ def _check_loss(settings: TrainSettings, task: Task[Any, Any]) -> None:
 
 
 SETTINGS = TrainSettings
-TOLD_ONLY = ("watts", "price_per_hour")
+TOLD_ONLY = ("watts", "price_per_hour", "trackers")
 """What these say changes no result."""
+
+
+def deciding(settings: TrainSettings) -> dict[str, Any]:
+    """Those that make another Bundle, for its recipe. JSON types."""
+    told = msgspec.to_builtins(settings)
+    return {name: value for name, value in told.items() if name not in TOLD_ONLY}

@@ -1,7 +1,7 @@
 """What a run costs: told before its first step, and again when it is over.
 
-Time and memory are measured; the disk is an upper bound; energy is time at a power that nobody measured unless the page
-says it. Money is time at the page's price.
+Time and memory are measured; the disk is an upper bound before the run, and measured after it; energy is time at a
+power that nobody measured unless luodi.yaml says it. Money is time at its price.
 """
 
 from __future__ import annotations

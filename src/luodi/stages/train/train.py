@@ -17,6 +17,7 @@ from luodi.core.config import Brief
 from luodi.core.measure import Measure, with_interval
 from luodi.core.progress import progress, say, silent
 from luodi.core.stopping import finishing, stop_asked
+from luodi.core.store import size_of, write_atomically
 from luodi.core.task import Base, Task, item_size
 from luodi.core.types import Example, X, Y
 from luodi.messages import tr
@@ -34,7 +35,7 @@ from luodi.stages.train.checkpoints import (
     save_checkpoint,
     save_weights,
 )  # fmt: skip
-from luodi.stages.train.config import TrainSettings, check
+from luodi.stages.train.config import TrainSettings, check, deciding
 from luodi.stages.train.cost import Cost, cost_numbers, expected_cost, paid_cost, tell_cost
 from luodi.stages.train.loop import (
     Step,
@@ -46,7 +47,9 @@ from luodi.stages.train.planning import make_plan
 from luodi.stages.train.setup import ACTIVATIONS, Setup, encoded, set_up
 from luodi.stages.train.team import ALONE, Team
 from luodi.stages.train.together import is_told_to_stop, learn_together, members_of
+from luodi.stages.train.tracking import Tracking, make_trackers, tracked
 
+CURVES = "curves.json"
 CURVE_EVERY = 20  # steps between two points of the loss curve
 SAVE_EVERY_S = 60.0  # a kill costs a minute of work at the most
 
@@ -87,27 +90,31 @@ def train(
     check(settings, task)
     job = Job(task=task, rows=rows, held_back=held_back, brief=brief, settings=settings, folder=folder)
     members = members_of(settings)
+    make_trackers(settings.trackers)  # raises before the first step
     if members.count > 1 and not read_records(folder / LAST).stopped:
-        learn_together(_learn, job, folder, members)
+        learn_together(_learn_as_member, job, folder, members)
     with silent() if members.count > 1 else nullcontext():  # it has all been said
-        planned, records = _learn(ALONE, job)
+        planned, records, tracking = _learn(ALONE, job)
     setup, base, plan, cost = planned.setup, planned.base, planned.plan, planned.cost
+    taken = size_of(folder)
     scored = [point.step for point in records.scores]
     try_mean(folder, setup.model, scored, lambda: _signed(setup, _measured(setup)), records.best_value or 0.0)
     learned, model, final = _completed(setup)
     manifest = Manifest(
-        name=brief.goal or Path(str(brief.data)).stem, task=brief.task or task.name, schema=learned.schema,
+        name=brief.title, task=brief.task or task.name, schema=learned.schema,
         engine="luodi.models.engine", processor=type(setup.processor).__module__,
         network={"base": base.name, "config": dict(base.config)},
-        recipe={"brief": msgspec.to_builtins(brief), "train": msgspec.to_builtins(settings)}, made_by=("train",),
+        recipe={"brief": msgspec.to_builtins(brief), "train": deciding(settings)}, made_by=("train",),
         versions={"torch": str(torch.__version__)},
     )  # fmt: skip
     _seal(setup, learned, model, manifest, folder / "bundle")
     trained = _told(setup, plan, records, final, folder / "bundle")
-    paid = paid_cost(setup, plan, records.seconds)
+    paid = replace(paid_cost(setup, plan, records.seconds), disk_bytes=max(taken, size_of(folder)))
     say(tr("The run took {cost}.").format(cost=tell_cost(paid)))
+    numbers = {**trained.numbers, **cost_numbers(paid)}
+    tracking.end(numbers)
     return replace(
-        trained, numbers={**trained.numbers, **cost_numbers(paid)},
+        trained, numbers=numbers,
         details={**trained.details, "cost": {"expected": msgspec.to_builtins(cost), "paid": msgspec.to_builtins(paid)}},
     )  # fmt: skip
 
@@ -131,11 +138,19 @@ def _plan(team: Team, job: Job) -> Planned:
     return Planned(setup=setup, base=base, plan=plan, cost=expected_cost(setup, plan))
 
 
-def _learn(team: Team, job: Job) -> tuple[Planned, Records]:
-    """What each member of a team does, and one alone: all up to the last step."""
+def _learn(team: Team, job: Job) -> tuple[Planned, Records, Tracking]:
+    """All up to the last step, alone or as one of a team. Whoever calls ends the tracking."""
     planned = _plan(team, job)
     say(tr("The run will take {cost}.").format(cost=tell_cost(planned.cost)))
-    return planned, _run(planned.setup, planned.plan)
+    trackers = make_trackers(job.settings.trackers if team.leads else ())
+    with tracked(trackers, planned.setup, planned.plan, job.brief) as tracking:
+        return planned, _run(planned.setup, planned.plan, tracking), tracking
+
+
+def _learn_as_member(team: Team, job: Job) -> None:
+    """What the run came to is told by the process that started the team: here it is broken off, and goes on there."""
+    _, _, tracking = _learn(team, job)
+    tracking.end({})
 
 
 def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
@@ -157,7 +172,7 @@ def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     return learned, model, with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
 
 
-def _run(setup: Setup, plan: Plan) -> Records:
+def _run(setup: Setup, plan: Plan, tracking: Tracking) -> Records:
     """From the first step, or from the last checkpoint, to the end."""
     optimizer = make_optimizer(setup.model, plan)
     torch.manual_seed(plan.seed)
@@ -173,10 +188,12 @@ def _run(setup: Setup, plan: Plan) -> Records:
     batches = planned_batches(plan, sizes, records.step)
     steps = training_steps(setup.network, setup.task, optimizer, setup.train, plan, batches, setup.team)
     saved = time.monotonic()
+    tracking.follow(records)
     if records.stopped:  # killed between the last step and the sealing
         return records
     with finishing():  # a signal waits for the end of the step, and what has been done is saved
         for records in _recorded(setup, plan, steps, records, average):  # noqa: B020 - each replaces the one before
+            tracking.follow(records)
             wished = stop_asked() or is_told_to_stop(setup.folder)
             is_asked, due = setup.team.any(wished, time.monotonic() - saved > SAVE_EVERY_S)
             if is_asked or due or records.stopped or records.scores and records.scores[-1].step == records.step:
@@ -298,4 +315,6 @@ def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Pa
     }  # fmt: skip
     finding = tr("The best validation {metric} is {value:.4f}, at step {step} of {steps}.")
     told_best = finding.format(metric=setup.metric.name, value=best.value, step=best.step, steps=plan.steps)
+    curves = {name: details[name] for name in ("metric", "curve", "scores", "best")}
+    write_atomically(setup.folder / CURVES, msgspec.json.format(msgspec.json.encode(curves)))
     return Trained(bundle=bundle, numbers=numbers, findings=(told_best, stops[records.stopped]), details=details)
