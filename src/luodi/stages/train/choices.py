@@ -8,12 +8,15 @@ from typing import Any
 
 from torch import nn
 
+from luodi.backends import need
+from luodi.core.progress import say
 from luodi.core.task import LABELS, Base, Objective, Task
 from luodi.core.types import Item, X, Y
 from luodi.errors import ConfigError
 from luodi.messages import tr
 from luodi.models.frozen import num_layers
 from luodi.models.layers import compute_twice, draw_anew
+from luodi.models.lora import Adapters, add_adapters
 from luodi.stages.train.config import TrainSettings
 
 
@@ -45,6 +48,31 @@ def prepare_network(model: nn.Module, settings: TrainSettings) -> None:
         draw_anew(getattr(model, "decoder", model) if encoder is None else encoder, count)
     if settings.checkpointing:
         compute_twice(model)
+
+
+def check_adapter(base: Base, settings: TrainSettings) -> None:
+    """Raises ConfigError where adapters would stand beside random weights, which would then never learn, ResourceError
+    where peft is missing."""
+    if settings.adapter == "none":
+        return
+    need("peft")
+    if not base.is_pretrained:
+        message = tr("train.adapter is {adapter}, but {model} begins from random weights, which have to learn whole.")
+        hint = tr("Take a pretrained model, or leave train.adapter out.")
+        raise ConfigError(message.format(adapter=settings.adapter, model=base.name), code="train.adapter", hint=hint)
+
+
+def adapted(model: nn.Module, settings: TrainSettings) -> Adapters | None:
+    """The network with adapters in all layers that still learn, where that is wished."""
+    if settings.adapter == "none":
+        return None
+    adapters = add_adapters(model, settings.adapter, settings.adapter_rank)
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    learning, whole = sum(n for n, learns in counts if learns), sum(n for n, _ in counts)
+    sentence = tr("Adapters ({adapter}, rank {rank}): {count} weights learn, {share:.2%} of all.")
+    rank = settings.adapter_rank
+    say(sentence.format(adapter=settings.adapter, rank=rank, count=learning, share=learning / whole))
+    return adapters
 
 
 def frozen_layers(

@@ -20,9 +20,10 @@ from luodi.core.task import Base, Processor, Schema, Task, item_size
 from luodi.core.types import Example, Item, X, Y
 from luodi.messages import tr
 from luodi.models.frozen import Split, keep_activations, split_encoder
+from luodi.models.lora import Adapters
 from luodi.models.narrow import Narrowed, narrow_table
 from luodi.models.source import resolve
-from luodi.stages.train.choices import frozen_layers, prepare_network, with_objective
+from luodi.stages.train.choices import adapted, check_adapter, frozen_layers, prepare_network, with_objective
 from luodi.stages.train.config import TrainSettings
 from luodi.stages.train.loop import Material, set_dropout
 from luodi.stages.train.precision import choose_device, set_threads
@@ -48,6 +49,8 @@ class Setup:
     """Where lower layers are frozen: the model then holds the upper ones only, until it is sealed."""
     narrowed: Narrowed | None
     """Where the table of tokens learns: it holds only the rows that the data names, until it is sealed."""
+    adapters: Adapters | None
+    """Where they learn in the place of the layers, until they are merged into them to be sealed."""
     device: str
     parameters: int
     learning: int
@@ -70,6 +73,7 @@ def set_up(
     schema = task.learn(rows, Schema(max_length=settings.max_length or task.default_length))
     learned = type(task)(schema)
     source = resolve(brief.model, task.default_model)
+    check_adapter(source, settings)
     processor = learned.make_processor(source, rows)
     learned = learned.with_processor(processor)
     base = source.fitted(processor)
@@ -91,6 +95,7 @@ def set_up(
     if split:
         items = keep_activations(split, items, learned.collate, folder / ACTIVATIONS, device)
         model.encoder = split.upper.to(device)
+    adapters = adapted(model, settings)
     narrowed = narrow_table(encoder, items) if not split else None
     if narrowed:
         items = narrowed.items(items)
@@ -99,7 +104,7 @@ def set_up(
         need_memory(learning * _LEARNING_BYTES)
     setup = Setup(
         task=learned, processor=processor, model=model, settings=settings, folder=folder, split=split,
-        narrowed=narrowed,
+        narrowed=narrowed, adapters=adapters,
         train=Material(examples=rows, items=items[: len(rows)]),
         validation=Material(examples=held_back, items=items[len(rows) :]),
         metric=deciding_metric(learned, list(brief.accept)), device=device, parameters=parameters,
