@@ -19,6 +19,9 @@ from luodi.models.layers import compute_twice, draw_anew
 from luodi.models.lora import Adapters, add_adapters
 from luodi.stages.train.config import TrainSettings
 
+ANSWERS_IN_TOKENS = "answers_in_tokens"
+"""Of a network: its table of tokens is what it answers by (models/masked_lm.py)."""
+
 
 def with_objective(task: Task[X, Y], settings: TrainSettings, items: Sequence[Item]) -> Task[X, Y]:
     """The task with the loss that the settings name; `items` are the training rows, whose classes are counted."""
@@ -76,11 +79,16 @@ def adapted(model: nn.Module, settings: TrainSettings) -> Adapters | None:
 
 
 def frozen_layers(
-    settings: TrainSettings, task: Task[Any, Any], base: Base, encoder: nn.Module | None, device: str
+    settings: TrainSettings, task: Task[Any, Any], base: Base, model: nn.Module, device: str
 ) -> int:
-    """On a CPU a part of a pretrained encoder, so that an epoch costs less; random layers have to learn."""
+    """On a CPU a part of a pretrained encoder, so that an epoch costs less; random layers have to learn. Raises
+    ConfigError where the table of tokens, which is frozen with the layers above it, is what answers."""
+    if settings.frozen_layers and getattr(model, ANSWERS_IN_TOKENS, False):
+        message = tr("train.frozen_layers: the task {task} hides other words each time, so no layer can be kept.")
+        hint = tr("Leave train.frozen_layers out; train.adapter: lora leaves the layers as they are as well.")
+        raise ConfigError(message.format(task=task.name), code="train.frozen_layers", hint=hint)
     if settings.frozen_layers is not None:
         return settings.frozen_layers
-    count = num_layers(encoder)
+    count = num_layers(getattr(model, "encoder", None))
     part = min(int(task.default_frozen * count), count - settings.reinitialised_layers)
     return part if base.is_pretrained and device == "cpu" else 0

@@ -23,7 +23,14 @@ from luodi.models.frozen import Split, keep_activations, split_encoder
 from luodi.models.lora import Adapters
 from luodi.models.narrow import Narrowed, narrow_table
 from luodi.models.source import resolve
-from luodi.stages.train.choices import adapted, check_adapter, frozen_layers, prepare_network, with_objective
+from luodi.stages.train.choices import (
+    ANSWERS_IN_TOKENS,
+    adapted,
+    check_adapter,
+    frozen_layers,
+    prepare_network,
+    with_objective,
+)
 from luodi.stages.train.config import TrainSettings
 from luodi.stages.train.loop import Material, set_dropout
 from luodi.stages.train.precision import choose_device, set_threads
@@ -91,12 +98,12 @@ def set_up(
     disk = copies * parameters + 2 * int(base.config.get("hidden_size", 0)) * sum(map(item_size, items))
     need_disk(folder, disk)
     encoder: torch.nn.Module | None = getattr(model, "encoder", None)
-    split = split_encoder(encoder, frozen_layers(settings, learned, base, encoder, device))
+    split = split_encoder(encoder, frozen_layers(settings, learned, base, model, device))
     if split:
         items = keep_activations(split, items, learned.collate, folder / ACTIVATIONS, device)
         model.encoder = split.upper.to(device)
     adapters = adapted(model, settings)
-    narrowed = narrow_table(encoder, items) if not split else None
+    narrowed = None if split or getattr(model, ANSWERS_IN_TOKENS, False) else narrow_table(encoder, items)
     if narrowed:
         items = narrowed.items(items)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
