@@ -90,8 +90,7 @@ def estimate(project: Project) -> Report:
         prepared = _once(life, _prepared)
         if prepared.report.verdict is Verdict.REFUSED:
             return prepared.report
-        inputs = {"dataset": prepared.result.key}
-        key = project.key("train", inputs, TRAINED_BY)
+        key = project.key("train", _learned_from(project, prepared), TRAINED_BY)
         if project.store.find("train", key):
             said = tr("This run is over: its report says what it cost.")
             return Report(verb="train", verdict=Verdict.DONE, findings=(said,), next=f"luodi report {project.folder}")
@@ -191,7 +190,16 @@ def _trained(life: _Life) -> Step:
             details=made.details,
         )  # fmt: skip
 
-    return _step(life, "train", {"dataset": prepared.result.key}, TRAINED_BY, work)
+    return _step(life, "train", _learned_from(project, prepared), TRAINED_BY, work)
+
+
+def _learned_from(project: Project, prepared: Step) -> dict[str, str]:
+    """The rows, and the Bundle that the network begins as where `model:` names one: another one under the same name
+    makes another model."""
+    from luodi.models.source import bundle_of
+
+    begun = bundle_of(project.brief.model)
+    return {"dataset": prepared.result.key, **({"model": read_manifest(begun).seal} if begun else {})}
 
 
 def _evaluated(life: _Life) -> Step:

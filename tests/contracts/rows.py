@@ -169,5 +169,6 @@ TASKS: Mapping[str, TaskRow] = {
         ],
         input=("picture",), target="label", network="vit:micro", has_one_size=True,
     ),
+    "masked_language_model": TaskRow(rows=_REVIEWS, input=("text",), target="text", network="bert:tiny"),
     "text_classification": TaskRow(rows=_REVIEWS, input=("text",), target="label", network="bert:tiny"),
 }

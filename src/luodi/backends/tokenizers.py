@@ -7,19 +7,22 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from luodi.backends import need
-from luodi.core.types import Item
+from luodi.core.types import Array, Item
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 FILE = "tokenizer.json"
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+MASKS = ("[MASK]", "<mask>")
+"""What stands for a missing word: BERT's, which is also ours, and RoBERTa's."""
 STOP = "<end>"
 ENDS = (STOP, "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>", "<eos>")
 """What generating models end a text with: ours, then those of the families that are in use. The first that a
@@ -59,6 +62,12 @@ class TextProcessor:
         return tuple(t.content for t in self.tokenizer.get_added_tokens_decoder().values() if t.special)
 
     @property
+    def mask(self) -> int | None:
+        """What stands for a missing word; None where the vocabulary has no such mark."""
+        found = (self.tokenizer.token_to_id(word) for word in MASKS)
+        return next((i for i in found if i is not None), None)
+
+    @property
     def network(self) -> Mapping[str, Any]:
         return {"vocab_size": self.tokenizer.get_vocab_size()}
 
@@ -96,7 +105,8 @@ def train_processor(corpus: Iterable[str], *, vocabulary: int) -> TextProcessor:
     tokenizer.normalizer = library.normalizers.Sequence([library.normalizers.NFKC(), library.normalizers.Lowercase()])
     before = library.pre_tokenizers
     alone = [before.Split(library.Regex(pattern), "isolated") for pattern in (r"\p{Han}", r"[\p{P}\p{S}&&[^▁]]")]
-    tokenizer.pre_tokenizer = before.Sequence([before.Metaspace(), *alone])
+    # "first": a text that goes on after a mark is not a new text.
+    tokenizer.pre_tokenizer = before.Sequence([before.Metaspace(prepend_scheme="first"), *alone])
     trainer = library.trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=[PAD, UNKNOWN, START, END], show_progress=False
     )
@@ -105,6 +115,45 @@ def train_processor(corpus: Iterable[str], *, vocabulary: int) -> TextProcessor:
         single=f"{START} $A {END}", pair=f"{START} $A {END} $B:1 {END}:1", special_tokens=[(START, 2), (END, 3)]
     )
     return TextProcessor(tokenizer)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What one has to know of a tokenizer to hide pieces and to show them."""
+
+    mask: int
+    mask_word: str
+    special: Array
+    """Pieces that are no part of a text, or nothing to the eye: the mark of a beginning word by itself."""
+    size: int
+    words: Mapping[int, str]
+    """Pieces as a reader would write them."""
+
+
+@lru_cache(maxsize=4)
+def vocabulary_of(processor: TextProcessor) -> Vocabulary:
+    """Of a tokenizer with a mark for missing words."""
+    tokenizer = processor.tokenizer
+    marks = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    words = {i: "" if i in marks else _to_the_eye(tokenizer, i) for i in range(tokenizer.get_vocab_size())}
+    mask = processor.mask
+    assert mask is not None
+    special = np.array([i for i, word in words.items() if not word], np.int64)
+    return Vocabulary(mask, str(tokenizer.id_to_token(mask)), special, len(words), words)
+
+
+def _to_the_eye(tokenizer: Tokenizer, piece: int) -> str:
+    told = tokenizer.decode([piece]) if tokenizer.decoder is not None else tokenizer.id_to_token(piece) or ""
+    return str(told.replace("▁", " ").removeprefix("##").strip())
+
+
+def with_mask(processor: TextProcessor) -> TextProcessor:
+    """The same one, with a mark for missing words behind its vocabulary where it has none. The space before the mark
+    belongs to it, as it belongs to the word that is missing."""
+    if processor.mask is None:
+        token = need("tokenizers").AddedToken(MASKS[0], lstrip=True, normalized=False, special=True)
+        processor.tokenizer.add_special_tokens([token])
+    return processor
 
 
 def by_units(processor: TextProcessor) -> TextProcessor:

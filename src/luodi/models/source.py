@@ -3,6 +3,7 @@
     auto           what the task is best begun with: for texts the packaged multilingual encoder
     e5-small       a packaged model, fetched once (models/packaged.py)
     ./my-encoder   a folder in Hugging Face form
+    ./my-texts     a project that was trained, or a Bundle: its network without the head, and its tokenizer
     bert:tiny      a family and size, random weights, tokenizer trained on your texts (models/families/)
     org/name       a hub id
 """
@@ -17,7 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from luodi.core.bundle import FILE as BUNDLE
+from luodi.core.bundle import open_bundle, read_manifest
+from luodi.core.config import FILE as PAGE
 from luodi.core.config import did_you_mean
+from luodi.core.store import Store
 from luodi.core.task import Base, Processor
 from luodi.errors import ConfigError
 from luodi.messages import tr
@@ -67,6 +72,46 @@ class PretrainedBase:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BundleBase:
+    """A Bundle as the beginning of another: what its network reads with goes on learning, for another question."""
+
+    name: str
+    folder: Path
+
+    @property
+    def is_pretrained(self) -> bool:
+        return True
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        told: Mapping[str, Any] = read_manifest(self.folder).network["config"]
+        return told
+
+    def fitted(self, processor: Processor) -> Base:
+        return self
+
+    def processor(self, corpus: Iterable[Any]) -> Processor:
+        return open_bundle(self.folder, replay=False).processor
+
+    def encoder(self) -> Module:
+        return self._part("encoder")
+
+    def decoder(self) -> Module:
+        return self._part("decoder")
+
+    def _part(self, name: str) -> Module:
+        """Raises ConfigError where the Bundle's network has none, or can only answer."""
+        engine: Any = open_bundle(self.folder, replay=False).engine
+        part: Module | None = getattr(getattr(engine, "model", None), name, None)
+        if part is None:
+            kinds = {"encoder": tr("an encoder"), "decoder": tr("a decoder")}
+            message = tr("The network of {model} has not got {part} that could go on learning.")
+            hint = tr("Name a Bundle that train made, for a task of the same kind.")
+            raise ConfigError(message.format(model=self.name, part=kinds[name]), code="config.model", hint=hint)
+        return part
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ScratchBase:
     """A published architecture with random weights."""
 
@@ -110,6 +155,8 @@ def resolve(name: str, auto: str) -> Base:
     name = auto if name == "auto" else name
     if name in PACKAGED:
         return PretrainedBase(name=name, location=str(fetch(name)))
+    if bundle := bundle_of(name):
+        return BundleBase(name=name, folder=bundle)
     if Path(name).is_dir():
         return PretrainedBase(name=name, location=name)
     if ":" in name:
@@ -119,6 +166,21 @@ def resolve(name: str, auto: str) -> Base:
     known = [*PACKAGED, *(f"{family}:{size}" for family in family_names() for size in _sizes(family)), "auto"]
     message = tr("No model is called {name}.").format(name=name)
     raise ConfigError(message, code="config.model", hint=did_you_mean(name, known))
+
+
+def bundle_of(name: str) -> Path | None:
+    """The Bundle's folder where `model:` names one, or a project, whose newest trained one is meant. Raises ConfigError
+    where the project has none."""
+    folder = Path(name)
+    if (folder / BUNDLE).is_file():
+        return folder
+    if not (folder / PAGE).is_file():
+        return None
+    trained = Store(folder / "runs").latest("train")
+    if trained is None:
+        message = tr("The project {folder} has no trained model yet.").format(folder=folder)
+        raise ConfigError(message, code="config.model", hint=f"luodi train {folder}")
+    return trained.path / "bundle"
 
 
 def family_names() -> list[str]:

@@ -116,6 +116,8 @@ def _measured_names() -> Mapping[str, str]:
         "bits_per_character": tr("Bits per character"), "next_line_accuracy": tr("Next line found among ten"),
         "chrf": tr("chrF"), "unigram": tr("how often each character comes"),
         "kneser_ney": tr("five characters at a time (Kneser-Ney)"),
+        "bits_per_token": tr("Bits per missing word"), "masked_accuracy": tr("Missing words found"),
+        "pieces": tr("how often each word comes"), "neighbours": tr("what stood between the same neighbours"),
         "majority": tr("always the commonest answer"), "tfidf": tr("TF-IDF and linear model"),
         "hog": tr("histograms of gradients and colours, and linear model"),
         "dictionary": tr("entities of the training texts, looked up"),

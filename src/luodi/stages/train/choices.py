@@ -8,13 +8,19 @@ from typing import Any
 
 from torch import nn
 
+from luodi.backends import need
+from luodi.core.progress import say
 from luodi.core.task import LABELS, Base, Objective, Task
 from luodi.core.types import Item, X, Y
 from luodi.errors import ConfigError
 from luodi.messages import tr
 from luodi.models.frozen import num_layers
 from luodi.models.layers import compute_twice, draw_anew
+from luodi.models.lora import Adapters, add_adapters
 from luodi.stages.train.config import TrainSettings
+
+ANSWERS_IN_TOKENS = "answers_in_tokens"
+"""Of a network: its table of tokens is what it answers by (models/masked_lm.py)."""
 
 
 def with_objective(task: Task[X, Y], settings: TrainSettings, items: Sequence[Item]) -> Task[X, Y]:
@@ -47,12 +53,42 @@ def prepare_network(model: nn.Module, settings: TrainSettings) -> None:
         compute_twice(model)
 
 
+def check_adapter(base: Base, settings: TrainSettings) -> None:
+    """Raises ConfigError where adapters would stand beside random weights, which would then never learn, ResourceError
+    where peft is missing."""
+    if settings.adapter == "none":
+        return
+    need("peft")
+    if not base.is_pretrained:
+        message = tr("train.adapter is {adapter}, but {model} begins from random weights, which have to learn whole.")
+        hint = tr("Take a pretrained model, or leave train.adapter out.")
+        raise ConfigError(message.format(adapter=settings.adapter, model=base.name), code="train.adapter", hint=hint)
+
+
+def adapted(model: nn.Module, settings: TrainSettings) -> Adapters | None:
+    """The network with adapters in all layers that still learn, where that is wished."""
+    if settings.adapter == "none":
+        return None
+    adapters = add_adapters(model, settings.adapter, settings.adapter_rank)
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    learning, whole = sum(n for n, learns in counts if learns), sum(n for n, _ in counts)
+    sentence = tr("Adapters ({adapter}, rank {rank}): {count} weights learn, {share:.2%} of all.")
+    rank = settings.adapter_rank
+    say(sentence.format(adapter=settings.adapter, rank=rank, count=learning, share=learning / whole))
+    return adapters
+
+
 def frozen_layers(
-    settings: TrainSettings, task: Task[Any, Any], base: Base, encoder: nn.Module | None, device: str
+    settings: TrainSettings, task: Task[Any, Any], base: Base, model: nn.Module, device: str
 ) -> int:
-    """On a CPU a part of a pretrained encoder, so that an epoch costs less; random layers have to learn."""
+    """On a CPU a part of a pretrained encoder, so that an epoch costs less; random layers have to learn. Raises
+    ConfigError where the table of tokens, which is frozen with the layers above it, is what answers."""
+    if settings.frozen_layers and getattr(model, ANSWERS_IN_TOKENS, False):
+        message = tr("train.frozen_layers: the task {task} hides other words each time, so no layer can be kept.")
+        hint = tr("Leave train.frozen_layers out; train.adapter: lora leaves the layers as they are as well.")
+        raise ConfigError(message.format(task=task.name), code="train.frozen_layers", hint=hint)
     if settings.frozen_layers is not None:
         return settings.frozen_layers
-    count = num_layers(encoder)
+    count = num_layers(getattr(model, "encoder", None))
     part = min(int(task.default_frozen * count), count - settings.reinitialised_layers)
     return part if base.is_pretrained and device == "cpu" else 0

@@ -23,7 +23,7 @@ class TrainSettings:
     learning_rate: float | None = None
     """Peak rate, reached after the warm-up. Not said: 1e-4 from pretrained weights, 1e-3 from random ones, for adamw,
     adam and muon; 3e-5 and 3e-4 for lion; 1e-2 and 1e-1 for sgd; 1e-3 and 1e-2 for adafactor, where it is a share of
-    each weight's own size."""
+    each weight's own size. Adapters: five times the rate of pretrained weights."""
     schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
     """What the rate does after the warm-up. linear and cosine fall to 0; constant stays; wsd (warm-up, stable, decay)
     stays and falls in the last fifth of all steps."""
@@ -33,7 +33,8 @@ class TrainSettings:
     """Each layer learns at so much of the rate of the one above it, what lies below the first at least of all: 0.9
     keeps more of what was pretrained. 1: all alike."""
     head_factor: float = 10.0
-    """The new head learns so many times faster than what was pretrained."""
+    """The new head learns so many times faster than what was pretrained. Random weights and adapters are as new as it
+    is, and beside them it learns as fast as they do."""
     dropout: float = 0.0
     """In all layers. Off by default: a few epochs hardly overfit, and on a CPU drawing its random numbers costs a
     third of the time (1,456 tokens/s without, 953 with 0.1)."""
@@ -68,6 +69,12 @@ class TrainSettings:
     frozen_layers: int | None = None
     """Lower layers that keep their pretrained weights, the table of tokens with them. Not said: half of a
     pretrained encoder on a CPU, none where entities are to be found, or elsewhere."""
+    adapter: Literal["none", "lora", "dora"] = "none"
+    """What learns in the layers of a pretrained network. none: their own weights. lora: a pair of narrow matrices
+    beside each of their matrices, and nothing else but the head; dora: these and the lengths of the rows as well. Far
+    less memory, small checkpoints; at the end the model is an ordinary one."""
+    adapter_rank: int = 8
+    """How narrow these matrices are: their inner size, the r of the paper."""
     reinitialised_layers: int = 0
     """Upper layers that lose their pretrained weights and begin from random ones (Zhang et al. 2021): steadier where
     rows are few."""
@@ -110,6 +117,7 @@ def check(settings: TrainSettings, task: Task[Any, Any]) -> None:
         "weight_decay": (settings.weight_decay >= 0, tr("at least 0")),
         "layer_decay": (0 < settings.layer_decay <= 1, tr("above 0 and at most 1")),
         "reinitialised_layers": (settings.reinitialised_layers >= 0, tr("at least 0")),
+        "adapter_rank": (settings.adapter_rank >= 1, tr("at least 1")),
         "watts": (settings.watts is None or settings.watts > 0, tr("above 0")),
         "price_per_hour": (settings.price_per_hour >= 0, tr("at least 0")),
         "workers": (settings.workers is None or settings.workers >= 1, tr("at least 1")),
@@ -124,6 +132,11 @@ def check(settings: TrainSettings, task: Task[Any, Any]) -> None:
             message = tr("train.{name} is {value}; it must be {range}.")
             told = message.format(name=name, value=getattr(settings, name), range=words)
             raise ConfigError(told, code="config.range")
+    if settings.adapter != "none" and settings.reinitialised_layers:
+        message = tr("train.adapter is {adapter}, but {count} layers are to be drawn anew.")
+        hint = tr("Such layers have to learn whole: leave out train.adapter or train.reinitialised_layers.")
+        told = message.format(adapter=settings.adapter, count=settings.reinitialised_layers)
+        raise ConfigError(told, code="train.adapter", hint=hint)
     _check_loss(settings, task)
     if settings.sharding == "full" and settings.optimizer in ("adafactor", "muon"):
         message = tr("train.sharding full does not go with the optimizer {name}, which wants whole matrices.")

@@ -46,10 +46,13 @@ def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         steps=wanted, epochs=epochs, steps_per_epoch=per_epoch, evaluate_every=per_epoch, seed=brief.seed,
         tokens_per_batch=settings.tokens_per_batch, device=device, threads=torch.get_num_threads(), warmup_steps=1,
         precision=choose_precision(settings.precision, device),
-        learning_rate=settings.learning_rate or default_rate(settings.optimizer, is_pretrained=base.is_pretrained),
+        learning_rate=settings.learning_rate or default_rate(
+            settings.optimizer, is_pretrained=base.is_pretrained, is_adapted=setup.adapters is not None
+        ),
         optimizer=settings.optimizer, schedule=settings.schedule, layer_decay=settings.layer_decay,
         accumulate=settings.accumulate, clip=settings.clip, ema=settings.ema,
-        head_factor=settings.head_factor if base.is_pretrained else 1.0, weight_decay=settings.weight_decay,
+        head_factor=settings.head_factor if base.is_pretrained and not setup.adapters else 1.0,
+        weight_decay=settings.weight_decay,
         seconds_per_step=0.0, parameters=setup.parameters, augment=settings.augment,
         patience=settings.patience or (4 if base.is_pretrained else 20),
         trainable=setup.learning, workers=setup.team.size,

@@ -20,9 +20,17 @@ from luodi.core.task import Base, Processor, Schema, Task, item_size
 from luodi.core.types import Example, Item, X, Y
 from luodi.messages import tr
 from luodi.models.frozen import Split, keep_activations, split_encoder
+from luodi.models.lora import Adapters
 from luodi.models.narrow import Narrowed, narrow_table
 from luodi.models.source import resolve
-from luodi.stages.train.choices import frozen_layers, prepare_network, with_objective
+from luodi.stages.train.choices import (
+    ANSWERS_IN_TOKENS,
+    adapted,
+    check_adapter,
+    frozen_layers,
+    prepare_network,
+    with_objective,
+)
 from luodi.stages.train.config import TrainSettings
 from luodi.stages.train.loop import Material, set_dropout
 from luodi.stages.train.precision import choose_device, choose_precision, set_threads
@@ -52,6 +60,8 @@ class Setup:
     """Where lower layers are frozen: the model then holds the upper ones only, until it is sealed."""
     narrowed: Narrowed | None
     """Where the table of tokens learns: it holds only the rows that the data names, until it is sealed."""
+    adapters: Adapters | None
+    """Where they learn in the place of the layers, until they are merged into them to be sealed."""
     device: str
     parameters: int
     learning: int
@@ -85,6 +95,7 @@ def _set_up(
     schema = task.learn(rows, Schema(max_length=settings.max_length or task.default_length))
     learned = type(task)(schema)
     source = resolve(brief.model, task.default_model)
+    check_adapter(source, settings)
     processor = learned.make_processor(source, rows)
     learned = learned.with_processor(processor)
     base = source.fitted(processor)
@@ -102,11 +113,12 @@ def _set_up(
     disk = copies * parameters + 2 * int(base.config.get("hidden_size", 0)) * sum(map(item_size, items))
     need_disk(folder, disk)
     encoder: torch.nn.Module | None = getattr(model, "encoder", None)
-    split = split_encoder(encoder, frozen_layers(settings, learned, base, encoder, device))
+    split = split_encoder(encoder, frozen_layers(settings, learned, base, model, device))
     if split:
         items = keep_activations(split, items, learned.collate, folder / ACTIVATIONS, device)
         model.encoder = split.upper.to(device)
-    narrowed = narrow_table(encoder, items) if not split else None
+    adapters = adapted(model, settings)
+    narrowed = None if split or getattr(model, ANSWERS_IN_TOKENS, False) else narrow_table(encoder, items)
     if narrowed:
         items = narrowed.items(items)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -114,7 +126,7 @@ def _set_up(
         need_memory(learning * _LEARNING_BYTES)
     setup = Setup(
         task=learned, processor=processor, model=model, settings=settings, folder=folder, split=split,
-        narrowed=narrowed, team=ALONE, network=model,
+        narrowed=narrowed, adapters=adapters, team=ALONE, network=model,
         train=Material(examples=rows, items=items[: len(rows)]),
         validation=Material(examples=held_back, items=items[len(rows) :]),
         metric=deciding_metric(learned, list(brief.accept)), device=device, parameters=parameters,

@@ -156,6 +156,8 @@ def _learn_as_member(team: Team, job: Job) -> None:
 def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     """The whole network with what its task puts beside it, and its score on the validation rows."""
     rows, held_back = setup.train.examples, setup.validation.examples
+    if setup.adapters:
+        setup.adapters.merge()
     engine = TorchEngine(setup.model, setup.device)
     answers = setup.task.examine(setup.validation.items, engine, [setup.metric])
     if setup.split:
