@@ -53,6 +53,10 @@ def frozen_layers(
     """On a CPU a part of a pretrained encoder, so that an epoch costs less; random layers have to learn."""
     if settings.frozen_layers is not None:
         return settings.frozen_layers
-    count = num_layers(encoder)
-    part = min(int(task.default_frozen * count), count - settings.reinitialised_layers)
+    part = min(usual_frozen(task, num_layers(encoder)), num_layers(encoder) - settings.reinitialised_layers)
     return part if base.is_pretrained and device == "cpu" else 0
+
+
+def usual_frozen(task: Task[Any, Any], count: int) -> int:
+    """Of `count` pretrained layers, on a CPU."""
+    return int(task.default_frozen * count)

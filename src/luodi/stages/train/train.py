@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,18 @@ CURVE_EVERY = 20  # steps between two points of the loss curve
 SAVE_EVERY_S = 60.0  # a kill costs a minute of work at the most
 
 
+GoesOn = Callable[[Plan, Records], bool]
+"""Asked after each validation score but the last, whether the run is worth going on with."""
+
+
+class Abandoned(Exception):
+    """A run that was not worth going on with; what it wrote so far is for whoever asked to remove."""
+
+    def __init__(self, plan: Plan, records: Records) -> None:
+        super().__init__()
+        self.plan, self.records = plan, records
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
     bundle: Path
@@ -57,15 +69,16 @@ class Trained:
 
 def train(
     task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
-    settings: TrainSettings, folder: Path,
+    settings: TrainSettings, folder: Path, goes_on: GoesOn | None = None,
 ) -> Trained:  # fmt: skip
-    """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept."""
+    """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept. Raises Abandoned where
+    `goes_on` says so."""
     check(settings, task)
     setup, base = set_up(task, rows, held_back, brief, settings, folder)
     plan = make_plan(setup, brief, base)
     cost = expected_cost(setup, plan)
     say(tr("The run will take {cost}.").format(cost=tell_cost(cost)))
-    records = _run(setup, plan)
+    records = _run(setup, plan, goes_on or (lambda plan, records: True))
     scored = [point.step for point in records.scores]
     try_mean(folder, setup.model, scored, lambda: _signed(setup, _measured(setup)), records.best_value or 0.0)
     learned, model, final = _completed(setup)
@@ -115,7 +128,7 @@ def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     return learned, model, with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
 
 
-def _run(setup: Setup, plan: Plan) -> Records:
+def _run(setup: Setup, plan: Plan, goes_on: GoesOn) -> Records:
     """From the first step, or from the last checkpoint, to the end."""
     optimizer = make_optimizer(setup.model, plan)
     torch.manual_seed(plan.seed)
@@ -136,8 +149,12 @@ def _run(setup: Setup, plan: Plan) -> Records:
     with finishing():  # a signal waits for the end of the step, and what has been done is saved
         for records in _recorded(setup, plan, steps, records, average):  # noqa: B020 - each replaces the one before
             is_asked = stop_asked()
+            is_scored = bool(records.scores) and records.scores[-1].step == records.step
+            # Before it is saved: a run that is killed here is scored, and asked about, once more.
+            if is_scored and not records.stopped and not goes_on(plan, records):
+                raise Abandoned(plan, records)
             due = is_asked or time.monotonic() - saved > SAVE_EVERY_S
-            if due or records.stopped or records.scores and records.scores[-1].step == records.step:
+            if due or records.stopped or is_scored:
                 save_checkpoint(setup.folder / LAST, setup.model, optimizer, records, average.mean)
                 saved = time.monotonic()
             if records.stopped or is_asked:
