@@ -124,8 +124,8 @@ def estimate(project: Project, trials: int = 0) -> Report:
 
 
 def search(project: Project, count: int) -> Report:
-    """`count` trainings with different settings, judged on the validation rows; the best of them, and what made it
-    so."""
+    """`count` trainings, at least one, with different settings, judged on the validation rows; the best of them, and
+    what made it so."""
     from luodi.backends.optuna import require
 
     require()
