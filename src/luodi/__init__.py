@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from luodi.lifecycle import evaluate as evaluate
     from luodi.lifecycle import prepare as prepare
     from luodi.lifecycle import run as run
+    from luodi.lifecycle import search as search
     from luodi.lifecycle import train as train
     from luodi.models.packaged import fetch as fetch
     from luodi.stages.serve.serve import serve as serve
@@ -36,7 +37,8 @@ _PLACES = {
     "LuodiError": "errors", "OnePassTask": "core.task", "Prediction": "core.types", "Project": "core.project",
     "Report": "core.report", "Verdict": "core.report", "compress": "lifecycle", "evaluate": "lifecycle",
     "fetch": "models.packaged", "load_task": "core.task", "open_bundle": "core.bundle", "open_project": "core.project",
-    "prepare": "lifecycle", "run": "lifecycle", "serve": "stages.serve.serve", "train": "lifecycle",
+    "prepare": "lifecycle", "run": "lifecycle", "search": "lifecycle", "serve": "stages.serve.serve",
+    "train": "lifecycle",
 }  # fmt: skip
 
 __all__ = tuple(_PLACES)  # noqa: PLE0605

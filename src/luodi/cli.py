@@ -40,12 +40,16 @@ def prepare(folder: str = ".", *settings: str) -> Report:
     return _verb("prepare", folder, settings)
 
 
-def train(folder: str = ".", *settings: str, estimate: bool = False) -> Report:
-    if estimate:
-        from luodi import lifecycle
+def train(folder: str = ".", *settings: str, estimate: bool = False, search: str = "") -> Report:
+    from luodi import lifecycle
 
-        return lifecycle.estimate(_open(folder, settings))
-    return _verb("train", folder, settings)
+    if search and not (search.isdecimal() and int(search)):
+        message = tr("--search is {value}; it must be a whole number above 0: how many trainings to try.")
+        raise UsageError(message.format(value=search), code="usage.search", hint=tr("Say for example --search 20."))
+    project, trials = _open(folder, settings), int(search or 0)
+    if estimate:
+        return lifecycle.estimate(project, trials)
+    return lifecycle.search(project, trials) if trials else lifecycle.train(project)
 
 
 def evaluate(folder: str = ".", *settings: str) -> Report:
@@ -179,6 +183,7 @@ def _words() -> Mapping[str, str]:
         "remove": tr("a result to remove"),
         "clean": tr("remove every result that no newest result, report or service points to"),
         "estimate": tr("only say what training will cost in time, memory, disk, energy and money"),
+        "search": tr("train so often with different settings, and say which are best"),
         "browser": tr("open a browser even where standard output is no terminal"),
     }
 
@@ -321,6 +326,10 @@ def _show_step(done: Report) -> None:
 
 
 def _table(done: Report) -> list[tuple[str, ...]]:
+    if done.verb == "search":
+        from luodi.stages.train.trials import as_rows as trial_rows
+
+        return trial_rows(done.details)
     from luodi.runs import as_rows
 
     return as_rows(done.details) if done.verb == "runs" else []

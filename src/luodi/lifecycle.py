@@ -20,18 +20,17 @@ from typing import TYPE_CHECKING, Any
 from luodi.core.bundle import Bundle, open_bundle, read_manifest
 from luodi.core.contract import explain_judgement, verdict_of
 from luodi.core.datasets import load_dataset, load_split, save_dataset
-from luodi.core.measure import Measure
 from luodi.core.project import Project
 from luodi.core.report import Report, Verdict, keep_report, read_report
 from luodi.core.stopping import stop_if_asked
-from luodi.core.store import MANIFEST, Result
-from luodi.core.types import Datasheet
-from luodi.errors import InputError
+from luodi.core.store import KEY_LENGTH, MANIFEST, Result, hash_json
+from luodi.errors import DataError, InputError
 from luodi.messages import language, tr
 
 if TYPE_CHECKING:
-    from luodi.report.page import About
+    from luodi.stages.train.config import TrainSettings
     from luodi.stages.train.cost import Cost
+    from luodi.stages.train.train import GoesOn
 
 REPORT = "report.json"
 SHOWN_ERRORS = 50
@@ -82,34 +81,59 @@ def compress(project: Project) -> Report:
     return _live("compress", project, (_prepared, _evaluated, _compressed))
 
 
-def estimate(project: Project) -> Report:
-    """What `train` would cost in time, memory, disk, energy and money. What it had to make for that, `train` goes on
-    with."""
+def estimate(project: Project, trials: int = 0) -> Report:
+    """What `train`, or a search of so many trials, would cost in time, memory, disk, energy and money. What it had to
+    make for that, `train` goes on with."""
     with ExitStack() as alone:
         life = _Life(command="train", project=project, alone=alone)
         prepared = _once(life, _prepared)
         if prepared.report.verdict is Verdict.REFUSED:
             return prepared.report
-        key = project.key("train", _learned_from(project, prepared), TRAINED_BY)
-        if project.store.find("train", key):
+        verb, inputs = "train", _learned_from(project, prepared)
+        page = key = project.key(verb, inputs, TRAINED_BY)
+        if trials:
+            verb = "search"
+            key = project.key(verb, _search_inputs(project, inputs, trials), TRAINED_BY)
+        if project.store.find(verb, key):
             said = tr("This run is over: its report says what it cost.")
             return Report(verb="train", verdict=Verdict.DONE, findings=(said,), next=f"luodi report {project.folder}")
-        found: list[Cost] = []
+        found: list[tuple[Cost, str]] = []
 
         def work(folder: Path) -> None:
+            from luodi.stages.train.search import expected_cost, plan_search, say_cost
             from luodi.stages.train.train import estimate as stage
 
             rows, held_back = (load_split(prepared.folder, name, project.task) for name in ("train", "validation"))
-            found.append(stage(project.task, rows, held_back, project.brief, project.settings["train"], folder))
+            if trials:
+                made = plan_search(project, rows, held_back, trials, page)
+                cost = expected_cost(made, folder)
+                found.append((cost, say_cost(made, cost)))
+            else:
+                cost = stage(project.task, rows, held_back, project.brief, project.settings["train"], folder)
+                found.append((cost, tr("The run will take {cost}.").format(cost=tell_cost(cost))))
 
-        project.store.begin("train", key, work)
-    from luodi.stages.train.cost import cost_numbers, tell_cost
+        from luodi.stages.train.cost import cost_numbers, tell_cost
 
-    said = tr("The run will take {cost}.").format(cost=tell_cost(found[0]))
+        draft = project.store.begin(verb, key, work)
+        if not any(draft.iterdir()):
+            draft.rmdir()
     return Report(
-        verb="train", verdict=Verdict.DONE, numbers=cost_numbers(found[0]), findings=(said,),
-        next=f"luodi train {project.folder}",
+        verb="train", verdict=Verdict.DONE, numbers=cost_numbers(found[0][0]), findings=(found[0][1],),
+        next=f"luodi train {project.folder}" + (f" --search {trials}" if trials else ""),
     )  # fmt: skip
+
+
+def search(project: Project, count: int) -> Report:
+    """`count` trainings, at least one, with different settings, judged on the validation rows; the best of them, and
+    what made it so."""
+    from luodi.backends.optuna import require
+
+    require()
+
+    def step(life: _Life) -> Step:
+        return _searched(life, count)
+
+    return _live("train", project, (_prepared, step))
 
 
 LIFE: Mapping[str, Callable[[Project], Report]] = {
@@ -156,8 +180,8 @@ def deployable(project: Project) -> Path:
 
 
 def _prepared(life: _Life) -> Step:
+    from luodi.stages.prepare import count_rows, source_identity, tell_rows, write_dropped
     from luodi.stages.prepare import prepare as stage
-    from luodi.stages.prepare import source_identity, write_dropped
 
     project = life.project
 
@@ -168,7 +192,7 @@ def _prepared(life: _Life) -> Step:
         sheet = made.dataset.datasheet
         return Report(
             verb="prepare", verdict=Verdict.REFUSED if made.refusals else Verdict.DONE,
-            numbers=_counts(sheet), findings=(*made.refusals, *_told(sheet), *sheet.notes),
+            numbers=count_rows(sheet), findings=(*made.refusals, *tell_rows(sheet), *sheet.notes),
             details={"datasheet": sheet, "dropped_examples": made.dropped[:SHOWN_ERRORS]},
         )  # fmt: skip
 
@@ -177,14 +201,14 @@ def _prepared(life: _Life) -> Step:
     return _step(life, "prepare", inputs, used, work)
 
 
-def _trained(life: _Life) -> Step:
+def _trained(life: _Life, goes_on: GoesOn | None = None) -> Step:
     project, prepared = life.project, _once(life, _prepared)
 
     def work(folder: Path) -> Report:
         from luodi.stages.train.train import train as stage
 
         rows, held_back = (load_split(prepared.folder, name, project.task) for name in ("train", "validation"))
-        made = stage(project.task, rows, held_back, project.brief, project.settings["train"], folder)
+        made = stage(project.task, rows, held_back, project.brief, project.settings["train"], folder, goes_on)
         return Report(
             verb="train", verdict=Verdict.DONE, numbers=made.numbers, findings=made.findings, bundle="bundle",
             details=made.details,
@@ -200,6 +224,43 @@ def _learned_from(project: Project, prepared: Step) -> dict[str, str]:
 
     begun = bundle_of(project.brief.model)
     return {"dataset": prepared.result.key, **({"model": read_manifest(begun).seal} if begun else {})}
+
+
+def _searched(life: _Life, count: int) -> Step:
+    """Trials are trainings with other settings laid over the page; what is hopeless leaves nothing."""
+    from luodi.stages.train.found import explain
+    from luodi.stages.train.search import plan_search
+    from luodi.stages.train.search import search as stage
+    from luodi.stages.train.train import Abandoned
+
+    project, prepared = life.project, _once(life, _prepared)
+    inputs = _learned_from(project, prepared)
+
+    def fit(settings: TrainSettings, goes_on: GoesOn | None) -> tuple[str, Report]:
+        laid = replace(project, settings={**project.settings, "train": settings})
+        try:
+            step = _trained(replace(life, project=laid, steps=dict(life.steps)), goes_on)
+        except (Abandoned, DataError):
+            project.store.drop("train", laid.key("train", inputs, TRAINED_BY))
+            raise
+        return step.result.key, step.report
+
+    def work(folder: Path) -> Report:
+        rows, held_back = (load_split(prepared.folder, name, project.task) for name in ("train", "validation"))
+        made = plan_search(project, rows, held_back, count, project.key("train", inputs, TRAINED_BY))
+        found = explain(made, stage(made, fit, folder), fit)
+        return Report(
+            verb="search", verdict=Verdict.DONE, numbers=found.numbers, findings=found.findings,
+            bundle=f"../train-{found.best}/bundle", details=found.details,
+        )  # fmt: skip
+
+    return _step(life, "search", _search_inputs(project, inputs, count), TRAINED_BY, work)
+
+
+def _search_inputs(project: Project, inputs: Mapping[str, str], count: int) -> dict[str, str]:
+    """Those of the training that the page asks for, what it leaves open, and how often to try."""
+    page, said = project.key("train", inputs, TRAINED_BY), sorted(project.said.get("train", ()))
+    return {**inputs, "search": hash_json([page, said, count])[:KEY_LENGTH]}
 
 
 def _evaluated(life: _Life) -> Step:
@@ -294,28 +355,15 @@ def _is_older(page: Path, manifest: Path) -> bool:
 
 def _write_page(project: Project, page: Path) -> None:
     """One page of the newest result of each verb."""
-    from luodi.report.page import write_page
+    from luodi.report.page import about_results, write_page
 
-    found = {verb: project.store.latest(verb) for verb in LIFE}
+    found = {verb: project.store.latest(verb) for verb in (*LIFE, "search")}
     newest = {verb: result for verb, result in found.items() if result}
+    if "search" in newest and newest["search"].published < newest["train"].published:
+        del newest["search"]  # the model has been trained anew since
     reports = {verb: read_report(result.path / REPORT) for verb, result in newest.items()}
     title = project.brief.goal or project.folder.resolve().name
-    write_page(page, title, reports, language(), _about(newest))
-
-
-def _about(newest: Mapping[str, Result]) -> About:
-    """Where the results came from, for the foot of the page."""
-    from luodi.report.page import About
-
-    identities = {verb: result.key for verb, result in newest.items()}
-    made = [result.path / "bundle" for result in newest.values() if (result.path / "bundle").is_dir()]
-    if not made:
-        return About(identities=identities)
-    manifest = read_manifest(made[-1])
-    return About(
-        model=str(manifest.network.get("base", "")), recipe=manifest.recipe, versions=manifest.versions,
-        identities={**identities, "bundle": manifest.seal},
-    )  # fmt: skip
+    write_page(page, title, reports, language(), about_results(newest))
 
 
 def show(project: Project) -> Path:
@@ -329,23 +377,10 @@ def _next(project: Project, report: Report) -> str:
     """The command that a user would give now."""
     if report.verdict is Verdict.REFUSED:
         return f"luodi report {project.folder}"
-    after = {"prepare": "train", "train": "evaluate", "evaluate": "compress", "compress": "serve"}
-    return f"luodi {after[report.verb]} {project.folder}"
-
-
-def _counts(sheet: Datasheet) -> dict[str, Measure]:
-    dropped = {f"dropped.{reason}": Measure.exact(count) for reason, count in sheet.dropped.items()}
-    rows = {"rows_read": Measure.exact(sheet.rows_read), "rows_kept": Measure.exact(sheet.rows_kept)}
-    leak = Measure.exact(sheet.leak_share, n=sheet.splits.get("test", 0))
-    return {**rows, **dropped, "leak_share": leak}
-
-
-def _told(sheet: Datasheet) -> tuple[str, ...]:
-    kept = tr("{kept} of {read} rows are kept: {train} to train, {validation} to choose, {test} to test.")
-    return (
-        kept.format(kept=sheet.rows_kept, read=sheet.rows_read, **sheet.splits),
-        tr("Share of test rows with a copy in training: {share:.1%}.").format(share=sheet.leak_share),
-    )
+    after = {
+        "prepare": "train", "train": "evaluate", "search": "evaluate", "evaluate": "compress", "compress": "serve"
+    }  # fmt: skip
+    return " ".join(("luodi", after[report.verb], str(project.folder), *report.details.get("overrides", ())))
 
 
 def bundle_at(folder: Path) -> Bundle[Any, Any]:

@@ -144,6 +144,9 @@ def test_output_is_what_the_program_says_today(block: Block) -> None:
 FREE = (
     re.compile(r"[\w\u4e00-\u9fff-]+ \d+(?:, [\w\u4e00-\u9fff-]+ \d+)*"),  # `luodi predict` counts the answers
     re.compile(r'data: \{".*"\}'),  # a piece of a streamed answer
+    # `luodi train --search`: names of columns, a trial
+    re.compile(r"\s*(?:Trial|试验)\s{2,}\w+\s{2,}(?:95 % interval|95% 区间)\s{2,}(?:Settings|设置)"),
+    re.compile(r"\s*\d+\s{2,}\d\.\d{4}\s{2,}[\d.]+ – [\d.]+\s{2,}\S.*"),
     # `luodi runs`: names of columns, a result, a number or a setting of two results
     re.compile(r"\s*(?:Result|结果)(?:\s{2,}\w+){5}"),
     re.compile(r"\s*(?:prepare|train|evaluate|compress)-[0-9a-f]{12}\s{2,}\S.*"),

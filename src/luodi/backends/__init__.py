@@ -13,7 +13,7 @@ EXTRA = {
     "torch": "train", "safetensors": "train", "transformers": "train", "sklearn": "train", "datasketch": "train",
     "onnx": "compress", "onnxscript": "compress", "nncf": "compress", "onnxruntime": "serve", "openvino": "serve",
     "tokenizers": "serve", "starlette": "serve", "uvicorn": "serve", "pyarrow": "tables", "openpyxl": "tables",
-    "jinja2": "report", "PIL": "image", "gguf": "chat", "ray": "cluster", "peft": "lora",
+    "jinja2": "report", "PIL": "image", "gguf": "chat", "ray": "cluster", "peft": "lora", "optuna": "search",
     "tensorboard": "track", "mlflow": "track", "sqlalchemy": "track", "alembic": "track", "wandb": "track",
 }  # fmt: skip
 

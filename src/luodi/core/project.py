@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +31,8 @@ class Project:
     brief: Brief
     settings: Mapping[str, Any]
     """Verb to its typed settings."""
+    said: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Verb to the names of those that the page or the command line says; the others are as they come."""
 
     @property
     def store(self) -> Store:
@@ -69,15 +71,17 @@ def open_project(folder: Path | str = ".", overrides: Sequence[str] = ()) -> Pro
     path = Path(folder)
     if not path.is_dir():
         raise InputError(tr("There is no folder {folder}.").format(folder=path), code="project.folder")
-    brief, settings = split_brief(read_yaml(path, overrides), settings_types())
+    told = read_yaml(path, overrides)
+    brief, settings = split_brief(told, settings_types())
     if not brief.input or not brief.data:
         raise ConfigError(tr("luodi.yaml must say data and input."), code="config.incomplete")
-    project = Project(folder=path, brief=brief, settings=settings)
+    said = {verb: frozenset(told.get(verb) or ()) for verb in settings}
+    project = Project(folder=path, brief=brief, settings=settings, said=said)
     # Found out now, and not by a stage that comes after an hour of others.
     _ = project.contract, brief.budget_seconds
-    for verb, told in settings.items():
+    for verb, chosen in settings.items():
         if check := getattr(_config(verb), "check", None):
-            check(told, project.task)
+            check(chosen, project.task)
     return project
 
 

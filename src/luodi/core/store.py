@@ -139,6 +139,11 @@ class Store:
             shutil.rmtree(aside)
         return freed
 
+    def drop(self, verb: str, key: str) -> None:
+        """Removes a result, or what was in the making, where there is one. Whoever calls holds the store."""
+        result = self.root / f"{verb}-{key}"
+        self.remove(path for path in (result, result.with_name(result.name + WORK)) if path.is_dir())
+
     def sweep(self) -> int:
         """Removes what killed processes left half-written; the bytes freed. Whoever calls holds the store."""
         left = [path for pattern in _LEFT_OVER for draft in self.drafts() for path in draft.rglob(pattern)]

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from luodi.backends.jinja2 import render
+from luodi.core.bundle import read_manifest
 from luodi.core.contract import VERBS
 from luodi.core.measure import Measure
 from luodi.core.report import Report, Verdict
-from luodi.core.store import write_atomically
+from luodi.core.store import Result, write_atomically
 from luodi.messages import speaking, tr
 from luodi.report import charts
 from luodi.report.words import FORMATS, gap, number, say_limit, score, word
@@ -45,6 +46,19 @@ class Card:
     name: str
     value: str
     note: str = ""
+
+
+def about_results(newest: Mapping[str, Result]) -> About:
+    """Where the results came from, for the foot of the page: the newest result of each verb."""
+    identities = {verb: result.key for verb, result in newest.items()}
+    made = [result.path / "bundle" for result in newest.values() if (result.path / "bundle").is_dir()]
+    if not made:
+        return About(identities=identities)
+    manifest = read_manifest(made[-1])
+    return About(
+        model=str(manifest.network.get("base", "")), recipe=manifest.recipe, versions=manifest.versions,
+        identities={**identities, "bundle": manifest.seal},
+    )  # fmt: skip
 
 
 def write_page(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luodi.core.measure import Measure
 from luodi.core.store import hash_file
 from luodi.core.task import Task
 from luodi.core.types import SPLITS, Datasheet, Example, SplitName, X, Y
@@ -141,3 +142,18 @@ def _notes_on_drops(dropped: Mapping[str, int]) -> Iterator[str]:
     }
     for reason, count in dropped.items():
         yield sentences[reason].format(count=count)
+
+
+def count_rows(sheet: Datasheet) -> dict[str, Measure]:
+    dropped = {f"dropped.{reason}": Measure.exact(count) for reason, count in sheet.dropped.items()}
+    rows = {"rows_read": Measure.exact(sheet.rows_read), "rows_kept": Measure.exact(sheet.rows_kept)}
+    leak = Measure.exact(sheet.leak_share, n=sheet.splits.get("test", 0))
+    return {**rows, **dropped, "leak_share": leak}
+
+
+def tell_rows(sheet: Datasheet) -> tuple[str, ...]:
+    kept = tr("{kept} of {read} rows are kept: {train} to train, {validation} to choose, {test} to test.")
+    return (
+        kept.format(kept=sheet.rows_kept, read=sheet.rows_read, **sheet.splits),
+        tr("Share of test rows with a copy in training: {share:.1%}.").format(share=sheet.leak_share),
+    )

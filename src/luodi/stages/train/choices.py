@@ -90,5 +90,10 @@ def frozen_layers(
     if settings.frozen_layers is not None:
         return settings.frozen_layers
     count = num_layers(getattr(model, "encoder", None))
-    part = min(int(task.default_frozen * count), count - settings.reinitialised_layers)
+    part = min(usual_frozen(task, count), count - settings.reinitialised_layers)
     return part if base.is_pretrained and device == "cpu" else 0
+
+
+def usual_frozen(task: Task[Any, Any], count: int) -> int:
+    """Of `count` pretrained layers, on a CPU."""
+    return int(task.default_frozen * count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +54,18 @@ CURVE_EVERY = 20  # steps between two points of the loss curve
 SAVE_EVERY_S = 60.0  # a kill costs a minute of work at the most
 
 
+GoesOn = Callable[[Plan, Records], bool]
+"""Asked after each validation score but the last, whether the run is worth going on with."""
+
+
+class Abandoned(Exception):
+    """A run that was not worth going on with; what it wrote so far is for whoever asked to remove."""
+
+    def __init__(self, plan: Plan, records: Records) -> None:
+        super().__init__()
+        self.plan, self.records = plan, records
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """What `train` is given, for those who do it."""
@@ -84,9 +96,10 @@ class Trained:
 
 def train(
     task: Task[X, Y], rows: Sequence[Example[X, Y]], held_back: Sequence[Example[X, Y]], brief: Brief,
-    settings: TrainSettings, folder: Path,
+    settings: TrainSettings, folder: Path, goes_on: GoesOn | None = None,
 ) -> Trained:  # fmt: skip
-    """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept."""
+    """Fits the network to `rows`; `held_back`, the validation rows, choose what is kept. Raises Abandoned where
+    `goes_on` says so, which is not asked where several processes learn."""
     check(settings, task)
     job = Job(task=task, rows=rows, held_back=held_back, brief=brief, settings=settings, folder=folder)
     members = members_of(settings)
@@ -94,7 +107,7 @@ def train(
     if members.count > 1 and not read_records(folder / LAST).stopped:
         learn_together(_learn_as_member, job, folder, members)
     with silent() if members.count > 1 else nullcontext():  # it has all been said
-        planned, records, tracking = _learn(ALONE, job)
+        planned, records, tracking = _learn(ALONE, job, goes_on)
     setup, base, plan, cost = planned.setup, planned.base, planned.plan, planned.cost
     taken = size_of(folder)
     scored = [point.step for point in records.scores]
@@ -138,13 +151,13 @@ def _plan(team: Team, job: Job) -> Planned:
     return Planned(setup=setup, base=base, plan=plan, cost=expected_cost(setup, plan))
 
 
-def _learn(team: Team, job: Job) -> tuple[Planned, Records, Tracking]:
+def _learn(team: Team, job: Job, goes_on: GoesOn | None = None) -> tuple[Planned, Records, Tracking]:
     """All up to the last step, alone or as one of a team. Whoever calls ends the tracking."""
     planned = _plan(team, job)
     say(tr("The run will take {cost}.").format(cost=tell_cost(planned.cost)))
     trackers = make_trackers(job.settings.trackers if team.leads else ())
     with tracked(trackers, planned.setup, planned.plan, job.brief) as tracking:
-        return planned, _run(planned.setup, planned.plan, tracking), tracking
+        return planned, _run(planned.setup, planned.plan, tracking, goes_on), tracking
 
 
 def _learn_as_member(team: Team, job: Job) -> None:
@@ -174,7 +187,7 @@ def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     return learned, model, with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
 
 
-def _run(setup: Setup, plan: Plan, tracking: Tracking) -> Records:
+def _run(setup: Setup, plan: Plan, tracking: Tracking, goes_on: GoesOn | None) -> Records:
     """From the first step, or from the last checkpoint, to the end."""
     optimizer = make_optimizer(setup.model, plan)
     torch.manual_seed(plan.seed)
@@ -197,8 +210,12 @@ def _run(setup: Setup, plan: Plan, tracking: Tracking) -> Records:
         for records in _recorded(setup, plan, steps, records, average):  # noqa: B020 - each replaces the one before
             tracking.follow(records)
             wished = stop_asked() or is_told_to_stop(setup.folder)
-            is_asked, due = setup.team.any(wished, time.monotonic() - saved > SAVE_EVERY_S)
-            if is_asked or due or records.stopped or records.scores and records.scores[-1].step == records.step:
+            is_asked, is_due = setup.team.any(wished, time.monotonic() - saved > SAVE_EVERY_S)
+            is_scored = bool(records.scores) and records.scores[-1].step == records.step
+            # Before it is saved: a run that is killed here is scored, and asked about, once more.
+            if is_scored and not records.stopped and goes_on and not goes_on(plan, records):
+                raise Abandoned(plan, records)
+            if is_asked or is_due or is_scored or records.stopped:
                 save_checkpoint(setup.folder / LAST, setup.model, optimizer, records, average.mean, setup.team)
                 saved = time.monotonic()
             if records.stopped or is_asked:
