@@ -30,6 +30,7 @@ from luodi.stages.train.checkpoints import BEST, LAST, read_records
 from luodi.stages.train.config import TrainSettings, check
 from luodi.stages.train.plan import PLAN, Plan
 from luodi.stages.train.team import ALONE, Team
+from luodi.stages.train.train import CURVES
 from shop import PAGE, write_reviews
 from tiny import make_dataset
 
@@ -65,7 +66,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     assert_same(tmp_path / "one", tmp_path / "two")
     plan = msgspec.json.decode((tmp_path / "two" / PLAN).read_bytes(), type=Plan)
     assert (plan.workers, plan.threads) == (2, max(1, torch.get_num_threads() // 2))
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [BEST, "bundle", LAST, PLAN]
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [BEST, "bundle", CURVES, LAST, PLAN]
 
 
 def test_every_example_of_a_batch_is_the_share_of_one_member() -> None:

@@ -16,6 +16,11 @@ class Tuner(Protocol):
     def merge_and_unload(self, progressbar: bool = False, safe_merge: bool = False) -> Any: ...
 
 
+def require() -> None:
+    """Raises ResourceError where the package is not installed."""
+    need("peft")
+
+
 def inject(trunk: Module, names: Sequence[str], *, rank: int, with_magnitudes: bool) -> Tuner:
     """Freezes all of `trunk` and puts a pair of matrices, drawn by torch's generator, beside each of the linear layers
     called `names`."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from luodi.backends import need
 from luodi.core.progress import say
 from luodi.core.task import LABELS, Base, Objective, Task
 from luodi.core.types import Item, X, Y
@@ -58,7 +57,9 @@ def check_adapter(base: Base, settings: TrainSettings) -> None:
     where peft is missing."""
     if settings.adapter == "none":
         return
-    need("peft")
+    from luodi.backends.peft import require
+
+    require()
     if not base.is_pretrained:
         message = tr("train.adapter is {adapter}, but {model} begins from random weights, which have to learn whole.")
         hint = tr("Take a pretrained model, or leave train.adapter out.")
