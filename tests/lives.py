@@ -26,7 +26,7 @@ TIMINGS = frozenset({
     "p50", "slow",  # the same in the sentence that says what was chosen
 })  # fmt: skip
 """Keys whose values are the clock's. Nothing else may differ."""
-WITH_TIMINGS = ("report.json", "plan.json", "compressed.json")
+WITH_TIMINGS = ("report.json", "plan.json", "curves.json", "compressed.json")
 PROGRAM = """
 import signal, sys
 for name in (signal.SIGINT, signal.SIGTERM):  # a test may run where they are ignored

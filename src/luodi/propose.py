@@ -24,7 +24,7 @@ from luodi.core.scoring import deciding_metric
 from luodi.core.store import write_atomically
 from luodi.core.task import Recognition, Task, load_task, task_names
 from luodi.core.types import Columns
-from luodi.errors import DataError, InputError
+from luodi.errors import ConfigError, DataError, InputError
 from luodi.messages import tr
 from luodi.stages.prepare.clean import Record, answer
 from luodi.stages.prepare.config import PrepareSettings
@@ -194,7 +194,7 @@ def _as_told(
 def _reads(task: Task[Any, Any], row: Mapping[str, Any], columns: Columns) -> bool:
     try:
         task.read(row, columns)
-    except DataError:
+    except (DataError, ConfigError):  # such a row, or such columns at all
         return False
     return True
 

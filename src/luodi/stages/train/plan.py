@@ -1,7 +1,8 @@
-"""The plan of a run: measured once, stored before step 1, and kept by every resume.
+"""The plan of a run: measured and stored before step 1, and kept by every resume.
 
 A resumed run must not measure anew: another speed would mean another number of steps, another schedule and
-another model.
+another model. Where a budget is given and the machine turns out to be faster or slower than it was, what is left is
+planned anew, and that is stored as well.
 """
 
 from __future__ import annotations
@@ -12,6 +13,17 @@ from dataclasses import dataclass
 from luodi.stages.train.batches import epoch_batches
 
 PLAN = "plan.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """After the step `after` the run got another number of steps."""
+
+    after: int
+    before: int
+    """Steps of the plan up to then."""
+    steps: int
+    """Steps from then on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +57,24 @@ class Plan:
     ema: float = 0.0
     workers: int = 1
     """Processes that learn together; `threads` are those of each."""
+    budget: float | None = None
+    """Seconds for all steps and scores."""
+    most_steps: int = 0
+    """However fast the machine is."""
+    turns: tuple[Turn, ...] = ()
+
+
+def place_of(plan: Plan, step: int) -> float:
+    """Where on the schedule a step stands, in steps of the first plan: what was left of the schedule at a turn is
+    spread over the steps that were left then."""
+    schedule = plan.turns[0].before if plan.turns else plan.steps
+    at, place, steps = 0, 0.0, schedule
+    for turn in plan.turns:
+        if step <= turn.after:
+            break
+        place += (turn.after - at) * ((schedule - place) / (steps - at))
+        at, steps = turn.after, turn.steps
+    return place + (step - at) * ((schedule - place) / (steps - at))
 
 
 def steps_in_budget(wanted: int, seconds_per_step: float, budget: float | None, overhead: float) -> int:

@@ -14,10 +14,10 @@ from luodi.core.store import write_atomically
 from luodi.core.task import Base, item_size
 from luodi.messages import tr
 from luodi.stages.train.batches import epoch_batches
-from luodi.stages.train.checkpoints import changing
+from luodi.stages.train.checkpoints import Records, changing
 from luodi.stages.train.loop import seconds_per_step, training_steps
 from luodi.stages.train.optimizers import default_rate, make_optimizer
-from luodi.stages.train.plan import PLAN, Plan, planned_batches, steps_in_budget, steps_of_epoch
+from luodi.stages.train.plan import PLAN, Plan, Turn, planned_batches, steps_in_budget, steps_of_epoch
 from luodi.stages.train.precision import choose_precision
 from luodi.stages.train.setup import Setup
 
@@ -26,6 +26,10 @@ QUICK_PROBE_STEPS = 3
 LEAST_STEPS = 3000
 """Of random weights, however few the rows, where neither `epochs` nor a budget says otherwise."""
 MOST_EVALUATIONS = 100
+TOLERANCE = 0.05
+"""Of the budget, by which the end of a run may be off before what is left is planned anew."""
+TURNS = 20
+"""At the most: so many parts of the budget are waited for the next."""
 
 
 def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
@@ -55,7 +59,7 @@ def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         weight_decay=settings.weight_decay,
         seconds_per_step=0.0, parameters=setup.parameters, augment=settings.augment,
         patience=settings.patience or (4 if base.is_pretrained else 20),
-        trainable=setup.learning, workers=setup.team.size,
+        trainable=setup.learning, workers=setup.team.size, most_steps=wanted,
     )  # fmt: skip
     speed = _probe(setup, draft, PROBE_STEPS if brief.budget_seconds else QUICK_PROBE_STEPS)
     speed, gone = (told / setup.team.size for told in setup.team.summed([speed, setup.seconds]))  # one plan for all
@@ -63,6 +67,7 @@ def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
     steps = steps_in_budget(wanted, in_all, brief.budget_seconds, gone)
     plan = replace(
         draft, steps=steps, epochs=steps / per_epoch, seconds_per_step=speed,
+        budget=None if brief.budget_seconds is None else max(0.0, brief.budget_seconds - gone),
         # Rounded up: the last falls on the end. Where an epoch has few steps, not after each handful of them.
         evaluate_every=max(-(-min(per_epoch, steps) // settings.evaluations), -(-steps // MOST_EVALUATIONS)),
         warmup_steps=max(1, int(steps * settings.warmup)),
@@ -74,6 +79,35 @@ def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         say(sentence.format(budget=brief.budget, epochs=plan.epochs, seconds=gone))
     if setup.team.leads:
         write_atomically(path, msgspec.json.encode(plan))
+    return plan
+
+
+def keep_to_budget(setup: Setup, plan: Plan, records: Records) -> Plan:
+    """The plan; or, where the machine is so much faster or slower than it was that the end would be off the budget,
+    another one for the steps that are left, stored."""
+    step, turned = records.step, plan.turns[-1].after if plan.turns else 0
+    is_told = bool(records.curve) and records.curve[-1].step == step > turned
+    if plan.budget is None or records.stopped or not is_told:
+        return plan
+    seconds = {0: 0.0, **{point.step: point.seconds for point in records.curve}}
+    middle = max(point for point in seconds if point <= step / 2)
+    pace = (records.seconds - seconds[middle]) / (step - middle)  # of the later half, with the scores in it
+    told = setup.team.summed([records.seconds, seconds[turned], pace])
+    gone, last, pace = (value / setup.team.size for value in told)
+    left = plan.budget - gone
+    if gone - last < plan.budget / TURNS:
+        return plan
+    if abs((plan.steps - step) * pace - left) <= TOLERANCE * plan.budget:
+        return plan
+    steps = min(plan.most_steps, step + max(1, int(left / pace)))
+    if steps == plan.steps:
+        return plan
+    sentence = tr("A step takes {now:.2g} s, not {planned:.2g} s: {steps} steps fit the budget, not {before}.")
+    say(sentence.format(now=pace, planned=plan.seconds_per_step, steps=steps, before=plan.steps))
+    turn = Turn(after=step, before=plan.steps, steps=steps)
+    plan = replace(plan, steps=steps, epochs=steps / plan.steps_per_epoch, turns=(*plan.turns, turn))
+    if setup.team.leads:
+        write_atomically(setup.folder / PLAN, msgspec.json.encode(plan))
     return plan
 
 

@@ -43,7 +43,7 @@ from luodi.stages.train.loop import (
 )  # fmt: skip
 from luodi.stages.train.optimizers import make_optimizer
 from luodi.stages.train.plan import PLAN, Plan, planned_batches
-from luodi.stages.train.planning import make_plan
+from luodi.stages.train.planning import keep_to_budget, make_plan
 from luodi.stages.train.setup import ACTIVATIONS, Setup, encoded, set_up
 from luodi.stages.train.team import ALONE, Team
 from luodi.stages.train.together import is_told_to_stop, learn_together, members_of
@@ -157,7 +157,8 @@ def _learn(team: Team, job: Job, goes_on: GoesOn | None = None) -> tuple[Planned
     say(tr("The run will take {cost}.").format(cost=tell_cost(planned.cost)))
     trackers = make_trackers(job.settings.trackers if team.leads else ())
     with tracked(trackers, planned.setup, planned.plan, job.brief) as tracking:
-        return planned, _run(planned.setup, planned.plan, tracking, goes_on), tracking
+        plan, records = _run(planned.setup, planned.plan, tracking, goes_on)
+        return replace(planned, plan=plan), records, tracking
 
 
 def _learn_as_member(team: Team, job: Job) -> None:
@@ -187,8 +188,8 @@ def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     return learned, model, with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
 
 
-def _run(setup: Setup, plan: Plan, tracking: Tracking, goes_on: GoesOn | None) -> Records:
-    """From the first step, or from the last checkpoint, to the end."""
+def _run(setup: Setup, plan: Plan, tracking: Tracking, goes_on: GoesOn | None) -> tuple[Plan, Records]:
+    """From the first step, or from the last checkpoint, to the end, by a plan that keeps to the budget."""
     optimizer = make_optimizer(setup.model, plan)
     torch.manual_seed(plan.seed)
     records, average = Records(), begin_average(setup.model, plan.ema)
@@ -199,15 +200,10 @@ def _run(setup: Setup, plan: Plan, tracking: Tracking, goes_on: GoesOn | None) -
         sentence = tr("{steps} steps ({epochs:.1f} epochs) in {precision} on {device}, {threads} threads.")
         say(sentence.format(steps=plan.steps, epochs=plan.epochs, precision=plan.precision, device=plan.device,
                             threads=plan.threads))  # fmt: skip
-    sizes = [item_size(i) for i in setup.train.items]
-    batches = planned_batches(plan, sizes, records.step)
-    steps = training_steps(setup.network, setup.task, optimizer, setup.train, plan, batches, setup.team)
     saved = time.monotonic()
     tracking.follow(records)
-    if records.stopped:  # killed between the last step and the sealing
-        return records
     with finishing():  # a signal waits for the end of the step, and what has been done is saved
-        for records in _recorded(setup, plan, steps, records, average):  # noqa: B020 - each replaces the one before
+        for plan, records in _recorded(setup, plan, optimizer, records, average):  # noqa: B020 - each replaces those before
             tracking.follow(records)
             wished = stop_asked() or is_told_to_stop(setup.folder)
             is_asked, is_due = setup.team.any(wished, time.monotonic() - saved > SAVE_EVERY_S)
@@ -218,27 +214,34 @@ def _run(setup: Setup, plan: Plan, tracking: Tracking, goes_on: GoesOn | None) -
             if is_asked or is_due or is_scored or records.stopped:
                 save_checkpoint(setup.folder / LAST, setup.model, optimizer, records, average.mean, setup.team)
                 saved = time.monotonic()
-            if records.stopped or is_asked:
+            if is_asked:
                 break
-    return records
+    return plan, records
 
 
 def _recorded(
-    setup: Setup, plan: Plan, steps: Iterator[Step], records: Records, average: MovingAverage
-) -> Iterator[Records]:
-    """The records after each step, with validation scores where they are due."""
-    for step in steps:
-        average.update(step.number)
-        records = _after(records, step, plan)
-        progress(tr("training"), step.number, plan.steps, _note(records, step, setup.metric.name))
-        if step.number % plan.evaluate_every == 0 or step.number == plan.steps:
-            with average.in_place():
-                records = _scored(setup, records)
-        if step.number == plan.steps:
-            records = replace(records, stopped="planned")
-        elif _is_stale(plan, records):
-            records = replace(records, stopped="stale")
-        yield records
+    setup: Setup, plan: Plan, optimizer: torch.optim.Optimizer, records: Records, average: MovingAverage
+) -> Iterator[tuple[Plan, Records]]:
+    """The records after each step, with validation scores where they are due, and the plan, which may change on the
+    way. None of a run that was killed between its last step and the sealing."""
+    sizes = [item_size(i) for i in setup.train.items]
+    while not records.stopped:
+        batches = planned_batches(plan, sizes, records.step)
+        for step in training_steps(setup.network, setup.task, optimizer, setup.train, plan, batches, setup.team):
+            average.update(step.number)
+            records = _after(records, step, plan)
+            progress(tr("training"), step.number, plan.steps, _note(records, step, setup.metric.name))
+            if step.number % plan.evaluate_every == 0 or step.number == plan.steps:
+                with average.in_place():
+                    records = _scored(setup, records)
+            if step.number == plan.steps:
+                records = replace(records, stopped="planned")
+            elif _is_stale(plan, records):
+                records = replace(records, stopped="stale")
+            yield plan, records
+            kept, plan = plan, keep_to_budget(setup, plan, records)
+            if records.stopped or plan is not kept:
+                break
 
 
 def _after(records: Records, step: Step, plan: Plan) -> Records:
