@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,9 @@ from luodi.core.task import load_task
 from luodi.stages.train import train as stage
 from luodi.stages.train.checkpoints import LAST, read_records
 from luodi.stages.train.config import TrainSettings
+from luodi.stages.train.loop import Step, seconds_per_step
 from luodi.stages.train.plan import PLAN, Plan, Turn, place_of
+from luodi.stages.train.rows import LEAST_SCORED, ROWS, Work, draw_rows
 from luodi.stages.train.schedules import rate_at
 from tiny import make_dataset
 
@@ -63,3 +66,43 @@ def test_what_is_left_is_planned_anew(tmp_path: Path, steps: int) -> None:
     assert 0.5 * BUDGET_S < records.seconds < 2 * BUDGET_S  # other work may come between; benchmarks say how near
     assert records.curve[-1].lr < 0.1 * plan.learning_rate
     assert records.scores[-1].step == kept.steps
+
+
+def test_an_epoch_fits_the_budget(tmp_path: Path) -> None:
+    """A row takes 1 s: 1 s for what is frozen and 3 s for a step on a half each, for validation rows 2 scores."""
+    work, counts = Work(frozen_share=0.5, scores=2), (10_000, 2_000)
+    assert work.seconds(*counts, 1.0) == 10_000 * 2 + 2_000 * 1.5
+
+    def drawn(seconds: float | None, name: str, forward: float = 1.0) -> tuple[list[int], list[int]]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return draw_rows(tmp_path / name, counts, work, lambda: forward, seconds, seed=3)
+
+    assert drawn(None, "none") == drawn(40_000, "enough") == (list(range(10_000)), list(range(2_000)))
+    half = drawn(23_000 / 0.8 / 2, "half")
+    assert [len(set(places)) for places in half] == [5_000, 1_000]
+    assert half == drawn(1, "half", forward=99)  # of a resume, whose machine is another
+    assert [len(places) for places in drawn(0, "nothing")] == [1, LEAST_SCORED]
+
+
+def test_rows_that_do_not_fit_are_left_out_and_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, both_languages: str
+) -> None:
+    """Were an epoch to take no more than a part in 50 of a second."""
+    monkeypatch.setattr("luodi.stages.train.rows.EPOCH_SHARE", 0.02)
+    monkeypatch.setattr("luodi.stages.train.rows.LEAST_SCORED", 10)
+    brief = dataclasses.replace(BRIEF, budget="1s")
+    made = stage.train(TASK, DATA.train, DATA.validation, brief, SETTINGS, tmp_path)
+    train, validation = msgspec.json.decode((tmp_path / ROWS).read_bytes())
+    assert 1 <= train < len(DATA.train)
+    assert 10 <= validation < len(DATA.validation)
+    assert f"{train} " in made.findings[0] and f" {len(DATA.train)} " in made.findings[0]  # noqa: PT018
+    assert made.numbers["validation_accuracy"].n == validation
+
+
+def test_measuring_ends_with_its_share_of_the_time() -> None:
+    def steps() -> Iterator[Step]:
+        yield from (Step(number=n, loss=0.0, rate=0.0, tokens=1, seconds=float(n)) for n in range(1, 100))
+
+    assert seconds_per_step(steps, 3) == (3 + 4 + 5) / 3
+    assert seconds_per_step(steps, 8, most=5.5) == 3
+    assert seconds_per_step(steps, 8, most=0.5) == 1

@@ -159,9 +159,13 @@ def forward(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> Mappin
     return outputs
 
 
-def seconds_per_step(run: Callable[[], Iterator[Step]], count: int) -> float:
-    """Mean of `count` real steps after two for warming up."""
-    times = [step.seconds for step, _ in zip(run(), range(count + 2), strict=False)]
+def seconds_per_step(run: Callable[[], Iterator[Step]], count: int, most: float = float("inf")) -> float:
+    """Mean of `count` real steps after two for warming up, or of as many as take `most` seconds."""
+    times: list[float] = []
+    for step in run():
+        times.append(step.seconds)
+        if len(times) == count + 2 or sum(times) > most:
+            break
     return sum(times[2:]) / max(len(times) - 2, 1) if len(times) > 2 else sum(times) / len(times)
 
 

@@ -23,9 +23,13 @@ from luodi.stages.train.setup import Setup
 
 PROBE_STEPS = 8  # where a budget hangs on them
 QUICK_PROBE_STEPS = 3
+PROBE_SHARE = 0.05
+"""Of the budget, after which no more steps are measured."""
 LEAST_STEPS = 3000
 """Of random weights, however few the rows, where neither `epochs` nor a budget says otherwise."""
 MOST_EVALUATIONS = 100
+SCORES_AFTER = 2
+"""The best weights are scored once more after the last step, and with what is put beside them."""
 TOLERANCE = 0.05
 """Of the budget, by which the end of a run may be off before what is left is planned anew."""
 TURNS = 20
@@ -61,13 +65,14 @@ def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         patience=settings.patience or (4 if base.is_pretrained else 20),
         trainable=setup.learning, workers=setup.team.size, most_steps=wanted,
     )  # fmt: skip
-    speed = _probe(setup, draft, PROBE_STEPS if brief.budget_seconds else QUICK_PROBE_STEPS)
+    speed = _probe(setup, draft, brief.budget_seconds)
     speed, gone = (told / setup.team.size for told in setup.team.summed([speed, setup.seconds]))  # one plan for all
     in_all = speed * (1 + settings.evaluations * scoring_share(setup))
-    steps = steps_in_budget(wanted, in_all, brief.budget_seconds, gone)
+    other = gone + SCORES_AFTER * scoring_share(setup) * per_epoch * speed
+    steps = steps_in_budget(wanted, in_all, brief.budget_seconds, other)
     plan = replace(
         draft, steps=steps, epochs=steps / per_epoch, seconds_per_step=speed,
-        budget=None if brief.budget_seconds is None else max(0.0, brief.budget_seconds - gone),
+        budget=None if brief.budget_seconds is None else max(0.0, brief.budget_seconds - other),
         # Rounded up: the last falls on the end. Where an epoch has few steps, not after each handful of them.
         evaluate_every=max(-(-min(per_epoch, steps) // settings.evaluations), -(-steps // MOST_EVALUATIONS)),
         warmup_steps=max(1, int(steps * settings.warmup)),
@@ -116,15 +121,19 @@ def scoring_share(setup: Setup) -> float:
     return len(setup.validation.items) / max(len(setup.train.items), 1) / 3
 
 
-def _probe(setup: Setup, plan: Plan, count: int) -> float:
+def _probe(setup: Setup, plan: Plan, budget: float | None) -> float:
     """Seconds of a step, from a few real ones whose effect is undone."""
+    count = PROBE_STEPS if budget else QUICK_PROBE_STEPS
+    # Members of a team go through as many as the others, who wait for them.
+    most = PROBE_SHARE * budget if budget and setup.team.size == 1 else float("inf")
     before = {name: t.detach().clone() for name, t in changing(setup.model).items()}
     optimizer = make_optimizer(setup.model, plan)
     sizes = [item_size(i) for i in setup.train.items]
     batches = itertools.islice(planned_batches(plan, sizes, 0), count + 2)
     measured = seconds_per_step(
-        lambda: training_steps(setup.network, setup.task, optimizer, setup.train, plan, batches, setup.team), count
-    )
+        lambda: training_steps(setup.network, setup.task, optimizer, setup.train, plan, batches, setup.team),
+        count, most,
+    )  # fmt: skip
     with torch.no_grad():
         for name, tensor in changing(setup.model).items():
             tensor.copy_(before[name])

@@ -19,7 +19,8 @@ from luodi.core.store import need_disk
 from luodi.core.task import Base, Processor, Schema, Task, item_size
 from luodi.core.types import Example, Item, X, Y
 from luodi.messages import tr
-from luodi.models.frozen import Split, keep_activations, split_encoder
+from luodi.models.engine import TorchEngine
+from luodi.models.frozen import Split, keep_activations, num_layers, split_encoder
 from luodi.models.lora import Adapters
 from luodi.models.narrow import Narrowed, narrow_table
 from luodi.models.source import resolve
@@ -34,6 +35,7 @@ from luodi.stages.train.choices import (
 from luodi.stages.train.config import TrainSettings
 from luodi.stages.train.loop import Material, set_dropout
 from luodi.stages.train.precision import choose_device, choose_precision, set_threads
+from luodi.stages.train.rows import Work, draw_rows, seconds_per_row, tell_rows
 from luodi.stages.train.team import ALONE, Team
 
 ACTIVATIONS = "activations.f16"
@@ -70,6 +72,8 @@ class Setup:
     """What the run may take of the disk, generously."""
     seconds: float
     """What the setting up took."""
+    told: tuple[str, ...]
+    """What the report has to say of it."""
 
 
 def encoded(task: Task[X, Y], examples: Sequence[Example[X, Y]], processor: Processor) -> list[Item]:
@@ -113,7 +117,17 @@ def _set_up(
     disk = copies * parameters + 2 * int(base.config.get("hidden_size", 0)) * sum(map(item_size, items))
     need_disk(folder, disk)
     encoder: torch.nn.Module | None = getattr(model, "encoder", None)
-    split = split_encoder(encoder, frozen_layers(settings, learned, base, model, device))
+    frozen = frozen_layers(settings, learned, base, model, device)
+    drawn = draw_rows(
+        folder, (len(rows), len(held_back)), seed=brief.seed,
+        work=Work(frozen_share=frozen / max(num_layers(encoder), 1), scores=settings.evaluations + 2),
+        forward=lambda: seconds_per_row(TorchEngine(model, device), items, learned.collate),
+        left=brief.budget_seconds and brief.budget_seconds - (time.perf_counter() - began),
+    )  # fmt: skip
+    told = tell_rows(drawn, (len(rows), len(held_back)), brief.budget)
+    items = [items[p] for p in (*drawn[0], *(len(rows) + p for p in drawn[1]))]
+    rows, held_back = ([part[p] for p in places] for part, places in zip((rows, held_back), drawn, strict=True))
+    split = split_encoder(encoder, frozen)
     if split:
         items = keep_activations(split, items, learned.collate, folder / ACTIVATIONS, device)
         model.encoder = split.upper.to(device)
@@ -130,7 +144,7 @@ def _set_up(
         train=Material(examples=rows, items=items[: len(rows)]),
         validation=Material(examples=held_back, items=items[len(rows) :]),
         metric=deciding_metric(learned, list(brief.accept)), device=device, parameters=parameters,
-        learning=learning, disk_bytes=disk, seconds=time.perf_counter() - began,
+        learning=learning, disk_bytes=disk, seconds=time.perf_counter() - began, told=told,
     )  # fmt: skip
     return setup, base
 

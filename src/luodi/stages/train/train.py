@@ -172,20 +172,22 @@ def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
     rows, held_back = setup.train.examples, setup.validation.examples
     if setup.adapters:
         setup.adapters.merge()
-    engine = TorchEngine(setup.model, setup.device)
-    answers = setup.task.examine(setup.validation.items, engine, [setup.metric])
+    items, engine = setup.validation.items, TorchEngine(setup.model, setup.device)
+    answers = setup.task.examine(items, engine, [setup.metric])
+    learned, model = setup.task, setup.model
+    if setup.settings.wide:
+        learned, model = setup.task.complete(model, rows, held_back, answers)
+    if model is not setup.model:  # what was put beside it reads more; the rest is seen as it was while it learned
+        more = encoded(learned, held_back, setup.processor)
+        items = [{**new, **seen} for new, seen in zip(more, items, strict=True)]
+        answers = learned.examine(items, TorchEngine(model.to(setup.device), setup.device), [setup.metric])
     if setup.split:
         setup.model.encoder = setup.split.whole
         forget_activations(setup.folder / ACTIVATIONS)
     if setup.narrowed:
         setup.narrowed.restore()
-    learned, model = setup.task, setup.model.to("cpu")
-    if setup.settings.wide:
-        learned, model = setup.task.complete(model, rows, held_back, answers)
-    if model is not setup.model:
-        items = encoded(learned, held_back, setup.processor)
-        answers = learned.examine(items, TorchEngine(model), [setup.metric])
-    return learned, model, with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
+    final = with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
+    return learned, model.to("cpu"), final
 
 
 def _run(setup: Setup, plan: Plan, tracking: Tracking, goes_on: GoesOn | None) -> tuple[Plan, Records]:
@@ -339,4 +341,5 @@ def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Pa
     told_best = finding.format(metric=setup.metric.name, value=best.value, step=best.step, steps=plan.steps)
     curves = {name: details[name] for name in ("metric", "curve", "scores", "best")}
     write_atomically(setup.folder / CURVES, msgspec.json.format(msgspec.json.encode(curves)))
-    return Trained(bundle=bundle, numbers=numbers, findings=(told_best, stops[records.stopped]), details=details)
+    findings = (*setup.told, told_best, stops[records.stopped])
+    return Trained(bundle=bundle, numbers=numbers, findings=findings, details=details)
