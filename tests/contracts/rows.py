@@ -125,12 +125,12 @@ MODALITIES: Mapping[str, ModalityRow] = {
         same=str.upper, other=("a", "b"), bad=[None, [], {}, ["x"]],
     ),
     "number": ModalityRow(
-        values=st.floats(-1e200, 1e200) | st.integers(-(10**15), 10**15) | st.sampled_from(["4.5", "-1,299.00", "１２"]),
+        values=st.floats(-1e200, 1e200) | st.integers(-(10**15), 10**15) | st.sampled_from(["4.5", "-1,299.00"]),
         same=lambda value: _wide(f"{value:+}").replace("－", "−"),
         other=(1.0, 1.5),
         bad=[
-            None, [], {}, ["1"], True, "", "x", "3,5", "1,29", "12%", "4.5 stars", "nan", "inf", "1e999", "0x10", "1_000",
-            "--1", ".", "1.2.3", float("nan"), float("inf"), -float("inf"), 10**400,
+            None, [], {}, ["1"], True, "", "x", "3,5", "1,29", "12%", "4.5 stars", "nan", "inf", "1e999", "0x10",
+            "1_000", "--1", ".", "1.2.3", float("nan"), float("inf"), -float("inf"), 10**400,
         ],
     ),
     "spans": ModalityRow(
