@@ -116,7 +116,7 @@ def _measured_names() -> Mapping[str, str]:
         "bits_per_character": tr("Bits per character"), "next_line_accuracy": tr("Next line found among ten"),
         "r2": tr("Share of the spread explained (R2)"), "mae": tr("Mean error (MAE)"),
         "rmse": tr("Root of the mean squared error (RMSE)"), "spearman": tr("Agreement of ranks (Spearman)"),
-        "mean": tr("always the mean"), "tfidf_ridge": tr("TF-IDF and linear model of numbers"),
+        "mean": tr("always the mean"), "tfidf_ridge": tr("TF-IDF and ridge regression"),
         "chrf": tr("chrF"), "unigram": tr("how often each character comes"),
         "kneser_ney": tr("five characters at a time (Kneser-Ney)"),
         "bits_per_token": tr("Bits per missing word"), "masked_accuracy": tr("Missing words found"),
