@@ -66,6 +66,22 @@ def make_entities() -> Dataset[str, tuple[Span, ...]]:
     )
 
 
+def make_numbers() -> Dataset[str, float]:
+    """200 / 50 / 50 orders of which every word has its price, in tens from 300 on."""
+    rng = random.Random(0)
+    prices = {word: 10 * i for i, word in enumerate(GOOD + BAD)}
+    examples = []
+    for i in range(300):
+        words = rng.sample(GOOD + BAD, 3)
+        text = f"{' '.join(words)} 第{i}单 hello"
+        price = 300.0 + sum(prices[word] for word in words)
+        examples.append(Example(id=str(i), input=text, target=price, source="tiny"))
+    sheet = replace(make_dataset().datasheet, targets={})
+    return Dataset(
+        train=tuple(examples[:200]), validation=tuple(examples[200:250]), test=tuple(examples[250:]), datasheet=sheet
+    )
+
+
 def write_bundle(folder: Path) -> None:
     """Trained on `make_dataset`, to an accuracy near 1."""
     train_bundle(folder, "text_classification", make_dataset())

@@ -280,7 +280,8 @@ def _quality(metric: Metric, scores: Mapping[str, float], told: str) -> list[Pro
     reason = tr("The limit lies {margin:g} beyond the best of them.").format(margin=MARGIN)
     limits = [ProposedLimit(name=metric.name, wanted=f"{sign} {bar:.2f}", reason=f"{told} {reason}")]
     slices = bar - SLICE_ALLOWANCE if metric.higher_is_better else bar + SLICE_ALLOWANCE
-    if slices > 0 and not metric.unit:  # what a part may lack is known of shares; bits differ from text to text
+    # What a part may lack is known of shares; bits differ from text to text, and of a spread each part has its own.
+    if slices > 0 and not metric.unit and metric.alone is None:
         why = tr("No part of the data (short texts, another language) may fall far behind the whole.")
         limits.append(ProposedLimit(name="slices.*", wanted=f"{sign} {slices:.2f}", reason=why))
     return limits
@@ -292,7 +293,7 @@ def _bar(metric: Metric, scores: Mapping[str, float]) -> tuple[float, str]:
         return max(math.ceil((min(scores.values()) - MARGIN) * 100) / 100, 0.0), "<="
     best = max(scores.values())
     bar = math.floor((best + MARGIN) * 100 + 1e-9) / 100
-    return (min(bar, HIGHEST) if best <= 1 else bar), ">="
+    return (max(min(bar, HIGHEST), 0.0) if best <= 1 else bar), ">="  # what explains nothing may lie below 0
 
 
 def _scalar(value: str | list[str]) -> str:

@@ -124,6 +124,15 @@ MODALITIES: Mapping[str, ModalityRow] = {
         values=st.sampled_from(["好评", "差评", "0", "spam", "Spam mail"]) | st.integers(-5, 5),
         same=str.upper, other=("a", "b"), bad=[None, [], {}, ["x"]],
     ),
+    "number": ModalityRow(
+        values=st.floats(-1e200, 1e200) | st.integers(-(10**15), 10**15) | st.sampled_from(["4.5", "-1,299.00"]),
+        same=lambda value: _wide(f"{value:+}").replace("－", "−"),
+        other=(1.0, 1.5),
+        bad=[
+            None, [], {}, ["1"], True, "", "x", "3,5", "1,29", "12%", "4.5 stars", "nan", "inf", "1e999", "0x10",
+            "1_000", "--1", ".", "1.2.3", float("nan"), float("inf"), -float("inf"), 10**400,
+        ],
+    ),
     "spans": ModalityRow(
         values=SPANS, same=lambda spans: [[s.start, s.end, s.label.lower()] for s in reversed(spans)],
         other=((Span(0, 2, "ORG"),), (Span(0, 3, "ORG"),)),
@@ -168,6 +177,10 @@ TASKS: Mapping[str, TaskRow] = {
             for i in range(12) for left in (True, False)
         ],
         input=("picture",), target="label", network="vit:micro", has_one_size=True,
+    ),
+    "text_regression": TaskRow(
+        rows=[{**row, "stars": 3 + i % 4 / 10 - len(row["text"]) / 7} for i, row in enumerate(_REVIEWS)],
+        input=("text",), target="stars", network="bert:tiny",
     ),
     "masked_language_model": TaskRow(rows=_REVIEWS, input=("text",), target="text", network="bert:tiny"),
     "text_classification": TaskRow(rows=_REVIEWS, input=("text",), target="label", network="bert:tiny"),

@@ -21,7 +21,7 @@ from luodi.models.engine import TorchEngine, open_engine, save_network  # noqa: 
 from luodi.models.source import ScratchBase, family_names, resolve  # noqa: E402
 
 USES: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "bert": (("tiny", "text_classification"), ("tiny", "token_classification")),
+    "bert": (("tiny", "text_classification"), ("tiny", "token_classification"), ("tiny", "text_regression")),
     "gpt": (("tiny", "text_generation"),),
     "llama": (("tiny", "text_generation"),),
     "transformer": (("tiny", "text_classification"), ("tiny", "token_classification")),

@@ -146,6 +146,11 @@ def test_a_batch_has_one_row_an_example(name: str, trials: dict[str, Trial]) -> 
         assert all((told[key] == plain[key]).all() for key in plain)
 
 
+def near(one: Any, other: Any) -> bool:
+    """Equal; numbers but for what the order of adding up changes."""
+    return bool(one == (pytest.approx(other, abs=1e-3) if isinstance(other, float) else other))
+
+
 @EVERY
 def test_alone_or_among_others_the_answer_is_the_same(name: str, trials: dict[str, Trial]) -> None:
     """Padding and order change nothing."""
@@ -154,10 +159,10 @@ def test_alone_or_among_others_the_answer_is_the_same(name: str, trials: dict[st
     together = trial.task.predict(items, trial.engine)
     for item, answer in zip(items, together, strict=True):
         alone = trial.task.predict([item], trial.engine)[0]
-        assert alone.value == answer.value
+        assert near(alone.value, answer.value)
         assert alone.scores == pytest.approx(answer.scores, abs=1e-5)
     backwards = trial.task.predict(items[::-1], trial.engine)[::-1]
-    assert [a.value for a in backwards] == [a.value for a in together]
+    assert all(near(a.value, b.value) for a, b in zip(backwards, together, strict=True))
 
 
 @EVERY
@@ -202,7 +207,8 @@ def test_a_step_on_a_batch_lowers_its_loss(name: str, trials: dict[str, Trial]) 
     torch.manual_seed(0)
     network = trial.task.build(resolve(TASKS[name].network, "").fitted(trial.processor)).eval()
     batch = to_torch(trial.task.collate(trial.task.encode(trial.inputs, trial.processor, trial.targets)))
-    optimiser = torch.optim.SGD(network.parameters(), 1e-2)
+    # Squared errors of a width of 128 curve by 2 x 128: a rate above 1 / 128 would step over the valley.
+    optimiser = torch.optim.SGD(network.parameters(), 1e-3)
 
     def loss() -> Any:
         return trial.task.loss(network(**{k: v for k, v in batch.items() if k != "labels"}), batch)

@@ -26,10 +26,7 @@ def fit_tfidf(
     classes = sorted(set(targets))
     if len(classes) == 1 or not any(text.strip() for text in inputs):
         return _constant(max(classes, key=list(targets).count))
-    vectorizer = need("sklearn.feature_extraction.text").TfidfVectorizer(
-        analyzer="char", ngram_range=(1, LARGEST_NGRAM), sublinear_tf=True, min_df=1 if len(inputs) < FEW_ROWS else 2,
-        max_features=MOST_WEIGHTS // len(classes),
-    )  # fmt: skip
+    vectorizer = _vectorizer(len(inputs), MOST_WEIGHTS // len(classes))
     features = vectorizer.fit_transform(inputs)
     # Jointly over all classes; one problem a class is as good and, at 150 classes, twice as slow.
     model = need("sklearn.linear_model").LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, random_state=seed)
@@ -132,3 +129,31 @@ def fit_tags(
         return np.asarray(-np.logaddexp(0.0, -reached))
 
     return score
+
+
+RIDGE_PENALTY = 1.0
+"""Of rows of unit length."""
+
+
+def fit_tfidf_ridge(inputs: Sequence[str], targets: Sequence[float]) -> Callable[[Sequence[str]], Floats]:
+    """Character n-grams, TF-IDF, least squares with a penalty (Hoerl and Kennard 1970)."""
+    middle = float(np.mean(targets))
+    if not any(text.strip() for text in inputs):
+        return lambda texts: np.full(len(texts), middle)
+    vectorizer = _vectorizer(len(inputs), MOST_WEIGHTS)
+    features = vectorizer.fit_transform(inputs)
+    model = need("sklearn.linear_model").Ridge(alpha=RIDGE_PENALTY, solver="sparse_cg", random_state=0)
+    model.fit(features, np.asarray(targets, np.float64) - middle)
+
+    def predict(texts: Sequence[str]) -> Floats:
+        return np.asarray(model.predict(vectorizer.transform(texts)) + middle) if len(texts) else np.zeros(0)
+
+    return predict
+
+
+def _vectorizer(count: int, most: int) -> Any:
+    """`count`: how many texts there are; `most`: n-grams that are kept at most."""
+    return need("sklearn.feature_extraction.text").TfidfVectorizer(
+        analyzer="char", ngram_range=(1, LARGEST_NGRAM), sublinear_tf=True, min_df=1 if count < FEW_ROWS else 2,
+        max_features=most,
+    )  # fmt: skip

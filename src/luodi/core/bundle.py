@@ -124,7 +124,11 @@ class Bundle(Generic[X, Y]):
     def replay(self) -> Parity:
         """Answer the golden inputs again."""
         answers = self.predict([self.task.input.decode(pair.input) for pair in self.golden])
-        return compare(self.golden, answers_on_wire(self.task, answers), self.manifest.tolerance)
+        return self.held_to(answers_on_wire(self.task, answers))
+
+    def held_to(self, answers: Sequence[GoldenPair]) -> Parity:
+        """Answers to the golden inputs, from wherever they come."""
+        return compare(self.golden, answers, self.manifest.tolerance, self.manifest.schema.spread)
 
 
 def open_bundle(folder: Path, *, replay: bool = True, threads: int | None = None) -> Bundle[Any, Any]:
@@ -193,11 +197,15 @@ def answers_on_wire(task: Task[X, Y], answers: Sequence[Prediction[Y]]) -> list[
     ]
 
 
-def compare(golden: Sequence[GoldenPair], answers: Sequence[GoldenPair], tolerance: float) -> Parity:
-    """Equal answers, and scores within the tolerance. A tie within the tolerance may fall either way."""
-    gaps = [_gap(g, a) for g, a in zip(golden, answers, strict=True)]
+def compare(
+    golden: Sequence[GoldenPair], answers: Sequence[GoldenPair], tolerance: float, spread: float = 1.0
+) -> Parity:
+    """Equal answers, and scores within the tolerance; a tie within the tolerance may fall either way. Answers that are
+    numbers are scores too: their differences are told in `spread`s (`Schema.spread`)."""
+    gaps = [_gap(g, a, spread) for g, a in zip(golden, answers, strict=True)]
     same = sum(
-        _plain(g.value) == _plain(a.value) or _is_tie(g, tolerance) for g, a in zip(golden, answers, strict=True)
+        _plain(g.value) == _plain(a.value) or _is_tie(g, tolerance) or (_are_numbers(g, a) and gap <= tolerance)
+        for g, a, gap in zip(golden, answers, gaps, strict=True)
     )
     return Parity(n=len(golden), same=same, worst=max(gaps, default=0.0), tolerance=tolerance)
 
@@ -212,7 +220,13 @@ def require_parity(parity: Parity, what: str) -> None:
     raise ParityError(message, code="bundle.parity", hint=tr("It is not opened."))
 
 
-def _gap(golden: GoldenPair, answer: GoldenPair) -> float:
+def _are_numbers(golden: GoldenPair, answer: GoldenPair) -> bool:
+    return isinstance(golden.value, float) and isinstance(answer.value, (int, float))
+
+
+def _gap(golden: GoldenPair, answer: GoldenPair, spread: float) -> float:
+    if _are_numbers(golden, answer):
+        return float(abs(golden.value - answer.value)) / spread
     pairs = [(p, answer.scores.get(label, 0.0)) for label, p in golden.scores.items()]
     if not pairs and golden.confidence is not None:
         pairs = [(golden.confidence, answer.confidence or 0.0)]

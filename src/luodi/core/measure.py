@@ -43,6 +43,17 @@ class Metric:
     """(..., k) summed rows -> (...) scores."""
     higher_is_better: bool = True
     unit: str = ""
+    alone: Callable[[Floats], Floats] | None = None
+    """n x k sums -> n, higher for better examples, where the score says something of many examples together and nothing
+    of one. Such scores of a part do not compare with that of the whole."""
+    is_scaled: bool = False
+    """Whether it grows with the unit of the data, so that what may be lost of it is a share of itself."""
+
+    def each(self, sums: Floats) -> Floats:
+        """n x k sums -> n: how good each example's answer is, higher for better."""
+        if self.alone is not None:
+            return self.alone(sums)
+        return np.asarray(self.pool(sums)) * (1 if self.higher_is_better else -1)
 
     def value(self, targets: Sequence[Any], predictions: Sequence[Prediction[Any]]) -> float:
         return float(self.pool(self.sums(targets, predictions).sum(0)))
@@ -61,7 +72,7 @@ def with_interval(metric: Metric, sums: Floats, *, seed: int = 0) -> Measure:
     value = float(metric.pool(sums.sum(0)))
     spread = metric.pool(_resampled(sums, seed))
     low, high = map(float, np.quantile(spread, [0.025, 0.975]))
-    if low == high and value in (0.0, 1.0):
+    if low == high and value in (0.0, 1.0) and not metric.unit:
         # All right, or all wrong: no resample differs, yet n rows cannot prove a certainty. The exact binomial bound
         # (Clopper & Pearson 1934): the share at which so many in a row would still happen once in forty times.
         bound = 0.025 ** (1 / len(sums))

@@ -54,7 +54,7 @@ def against(
     targets = [e.target for e in examples]
     found = {}
     for name, theirs_answers in simple.items():
-        ours, theirs = _same_columns(metric, targets, predictions, theirs_answers)
+        ours, theirs = (metric.sums(targets, answers) for answers in (predictions, theirs_answers))
         gap = difference(metric, ours, theirs)
         if np.isin(ours, (0.0, 1.0)).all() and ours.shape[1] == 2:
             p = mcnemar([bool(v) for v in ours[:, 0]], [bool(v) for v in theirs[:, 0]])
@@ -62,14 +62,6 @@ def against(
             p = paired_p(metric, ours, theirs)
         found[name] = (gap if metric.higher_is_better else _negated(gap), p)
     return found
-
-
-def _same_columns(
-    metric: Metric, targets: Sequence[Y], ours: Sequence[Prediction[Y]], theirs: Sequence[Prediction[Y]]
-) -> tuple[Any, Any]:
-    """Both sides' sums over one set of classes: sums may have a column for each class that they meet."""
-    both = metric.sums([*targets, *targets], [*ours, *theirs])
-    return both[: len(targets)], both[len(targets) :]
 
 
 def _negated(gap: Measure) -> Measure:

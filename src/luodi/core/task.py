@@ -115,6 +115,8 @@ class Objective:
     """Of the focal loss (Lin et al. 2017, arXiv:1708.02002)."""
     weights: tuple[float, ...] = ()
     """Of each class, in the order of the labels' numbers."""
+    delta: float = 1.0
+    """Of Huber's loss (1964): errors above it, in spreads of the training rows' answers, count as they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +130,10 @@ class Schema:
     """Hash buckets of the wide part; 0 where there is none."""
     mirrors: bool = False
     """Whether a picture and its mirror image have one answer, as the training rows have it."""
+    middle: float = 0.0
+    """Mean of answers that are numbers; a network's output is counted from it, in spreads."""
+    spread: float = 1.0
+    """Their standard deviation."""
     threshold: float | None = None
     """Smallest confidence for the first label of two; chosen on validation."""
     objective: Objective | None = None
@@ -251,6 +257,10 @@ class Task(ABC, Generic[X, Y]):
     def examine(self, items: Sequence[Item], engine: Engine, metrics: Sequence[Metric]) -> list[Prediction[Y]]:
         """Answers to items with targets, and all else that these metrics ask for (`Prediction.examined`)."""
         return self.predict(items, engine)
+
+    def is_same(self, one: Y, other: Y) -> bool:
+        """Whether two answers are one to whoever reads them. As it is: equal on the wire."""
+        return bool(self.output.encode(one) == self.output.encode(other))
 
     def slices(self, example: Example[X, Y]) -> Mapping[str, str]:
         """Where an example belongs when scores are looked at by parts."""

@@ -87,3 +87,9 @@ class Prediction(Generic[Y]):
     examined: Mapping[str, float] = field(default_factory=dict)
     """What was measured beside the answer with the truth in hand, for metrics that ask more than whether the answer is
     right: the bits that a language model needs for the true text. Empty for answers that users see."""
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """All in it that may be no number (NaN) where a network fails; JSON has none, and one is no answer anyway."""
+        own = (self.value,) if isinstance(self.value, float) else ()
+        return (*own, *self.scores.values(), *(() if self.confidence is None else (self.confidence,)))

@@ -101,6 +101,30 @@ class Text(Modality[str]):
         return "tfidf", fit_tfidf(inputs, targets, seed=seed)
 
 
+def cut_middle(ids: Array, longest: int) -> Array:
+    """Beginning and end of a long text: people sum up at the end (Sun et al. 2019, arXiv:1905.05583, found head and
+    tail together better than either). The closing token stays, as encoders were trained to see one."""
+    if len(ids) <= longest:
+        return ids
+    tail = max(1, longest // 4)
+    return np.concatenate([ids[: longest - tail], ids[len(ids) - tail :]])
+
+
+def text_likeness(values: Sequence[Any]) -> float:
+    """0 for what is no column of texts; more for longer and more varied ones."""
+    cells = [v.strip() for v in values if isinstance(v, str) and v.strip()]
+    if len(cells) < max(2, 0.5 * len(values)):
+        return 0.0
+    lengths = np.array([len(c) for c in cells])
+    letters = np.mean([sum(map(str.isalpha, c)) / len(c) for c in cells[:1000]])
+    distinct = len(set(cells)) / len(cells)
+    addresses = np.mean([bool(re.match(r"\w+://\S+$", c)) for c in cells])
+    # Codes (B005GXFP60) are all of one length; addresses and numbers are no text that one could judge.
+    if distinct < 0.3 or lengths.std() < 0.15 * lengths.mean() or letters < 0.5 or addresses > 0.5:
+        return 0.0
+    return float(min(lengths.mean(), 300.0) * distinct)
+
+
 def ngram_buckets(text: str, buckets: int) -> Array:
     """Which of `buckets` hash buckets the text's character 1-4-grams fall into: sorted, each once, never 0.
 

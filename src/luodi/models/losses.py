@@ -1,8 +1,8 @@
-"""What training makes small where the answer is one class: of a text, of a picture, of each place.
+"""What training makes small.
 
-Each is a function of logits (N x classes) and labels (N whole numbers, IGNORED where none counts), and gives the mean
-or the sum over the labels that count. Squared error, Huber and contrastive losses belong to questions whose answer is
-a number or a vector.
+Where the answer is one class (of a text, of a picture, of each place) a loss is a function of logits (N x classes) and
+labels (N whole numbers, IGNORED where none counts), and gives the mean or the sum over the labels that count. Where it
+is a number: of outputs and labels (N each), and gives the mean.
 """
 
 from __future__ import annotations
@@ -31,6 +31,15 @@ def class_loss(objective: Objective, logits: Tensor, labels: Tensor, reduction: 
     factors = {"focal": focal_factors, "weighted": weight_factors}[objective.name]
     summed = (factors(objective, each, labels) * each).sum()
     return summed if reduction == "sum" else summed / (labels != IGNORED).sum().clamp(min=1)
+
+
+def number_loss(objective: Objective, outputs: Tensor, labels: Tensor) -> Tensor:
+    """mse: (output - label)^2, least at the mean of what a label may be. huber: half of that up to `delta`, beyond it
+    delta x (distance - delta / 2), so that a few wild labels do not decide (Huber 1964,
+    doi:10.1214/aoms/1177703732)."""
+    if objective.name == "mse":
+        return functional.mse_loss(outputs.float(), labels)
+    return {"huber": functional.huber_loss}[objective.name](outputs.float(), labels, delta=objective.delta)
 
 
 def focal_factors(objective: Objective, each: Tensor, labels: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,7 +22,7 @@ from luodi.modalities.label import (
     stacked_labels,
     with_labels,
 )
-from luodi.modalities.text import Text, ngram_buckets
+from luodi.modalities.text import Text, cut_middle, ngram_buckets, text_likeness
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +42,7 @@ class TextClassification(OnePassTask[str, str]):
     @classmethod
     def recognise(cls, table: Mapping[str, Sequence[Any]]) -> Recognition | None:
         """A column of long, varied texts beside one of few values, each of them repeated."""
-        texts = {name: _text_likeness(values) for name, values in table.items()}
+        texts = {name: text_likeness(values) for name, values in table.items()}
         if not any(texts.values()):
             return None
         text = max(texts, key=lambda name: texts[name])
@@ -69,7 +68,7 @@ class TextClassification(OnePassTask[str, str]):
     def encode(
         self, inputs: Sequence[str], processor: Processor, targets: Sequence[str] | None = None
     ) -> list[Item]:
-        pieces = [_cut(item["input_ids"], self.schema.max_length) for item in processor.encode(inputs)]
+        pieces = [cut_middle(item["input_ids"], self.schema.max_length) for item in processor.encode(inputs)]
         items: list[dict[str, Array]] = [{"input_ids": ids} for ids in pieces]
         for item, text in zip(items, inputs if self.schema.ngrams else (), strict=False):
             item["ngrams"] = ngram_buckets(text, self.schema.ngrams)
@@ -116,27 +115,3 @@ class TextClassification(OnePassTask[str, str]):
 
     def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]], items: Sequence[Item]) -> list[Prediction[str]]:
         return answers_of(softmax(outputs["logits"]), self.schema.labels, self.schema.threshold)
-
-
-def _cut(ids: np.ndarray[Any, Any], longest: int) -> np.ndarray[Any, Any]:
-    """Beginning and end of a long text: people sum up at the end (Sun et al. 2019, arXiv:1905.05583, found head and
-    tail together better than either). The closing token stays, as encoders were trained to see one."""
-    if len(ids) <= longest:
-        return ids
-    tail = max(1, longest // 4)
-    return np.concatenate([ids[: longest - tail], ids[len(ids) - tail :]])
-
-
-def _text_likeness(values: Sequence[Any]) -> float:
-    """0 for what is no column of texts; more for longer and more varied ones."""
-    cells = [v.strip() for v in values if isinstance(v, str) and v.strip()]
-    if len(cells) < max(2, 0.5 * len(values)):
-        return 0.0
-    lengths = np.array([len(c) for c in cells])
-    letters = np.mean([sum(map(str.isalpha, c)) / len(c) for c in cells[:1000]])
-    distinct = len(set(cells)) / len(cells)
-    addresses = np.mean([bool(re.match(r"\w+://\S+$", c)) for c in cells])
-    # Codes (B005GXFP60) are all of one length; addresses and numbers are no text that one could judge.
-    if distinct < 0.3 or lengths.std() < 0.15 * lengths.mean() or letters < 0.5 or addresses > 0.5:
-        return 0.0
-    return float(min(lengths.mean(), 300.0) * distinct)

@@ -195,7 +195,7 @@ def _parity(made: Bundle[Any, Any], trained: Bundle[Any, Any]) -> Parity:
     """Against the answers that were tested after training."""
     inputs = [trained.task.input.decode(pair.input) for pair in trained.golden]
     answers = answers_on_wire(trained.task, made.predict(inputs))
-    return compare(trained.golden, answers, made.manifest.tolerance)
+    return compare(trained.golden, answers, made.manifest.tolerance, trained.manifest.schema.spread)
 
 
 def _items(source: Bundle[Any, Any], workshop: Workshop, count: int) -> list[Item]:

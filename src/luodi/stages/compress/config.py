@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompressSettings:
     max_loss: float = 0.01
-    """Largest loss of the deciding score, on the validation set, that a candidate may bring."""
+    """Largest loss of the deciding score, on the validation set, that a candidate may bring; of mae and rmse, which
+    grow with the unit of the numbers, a share."""
     max_slice_loss: float = 0.02
     """The same for the worst slice, where the loss there is not chance."""
     min_agreement: float = 0.95
     """Smallest share of a candidate's answers on validation examples (labels, entities) that are those of the trained
-    model."""
+    model. Numbers are the same where they lie less than a tenth of the training answers' spread apart."""
     threads: int | None = None
     """Threads for timing; all of the machine's where not said."""
     vocabulary: int = 30_000

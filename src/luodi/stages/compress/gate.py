@@ -40,13 +40,14 @@ def judge(
 ) -> Judged:  # fmt: skip
     """`ours` and `trained` are the answers of the candidate and of the trained model to `examples`."""
     gap = _gap(examples, ours, trained, metric)
+    unit = metric.value([e.target for e in examples], trained) if metric.is_scaled else 1.0
     same = agreement(task, ours, trained)
     score = with_interval(metric, metric.sums([e.target for e in examples], ours))
     refused = (
         _not_numbers(ours)
-        or _loses(metric, gap, settings)
+        or _loses(metric, gap, settings.max_loss * unit)
         or _differs(same, settings)
-        or _loses_in_a_slice(task, examples, ours, trained, (metric, settings.max_slice_loss))
+        or _loses_in_a_slice(task, examples, ours, trained, (metric, settings.max_slice_loss * unit))
     )
     return Judged(score=score, difference=gap, agreement=same, refused=refused)
 
@@ -58,7 +59,7 @@ def agreement(task: Task[X, Y], ours: Sequence[Prediction[Y]], trained: Sequence
     for a, b in zip(ours, trained, strict=True):
         mine, theirs = task.output.counted(a.value), task.output.counted(b.value)
         if mine is None or theirs is None:
-            both, all_parts = both + 2 * (a.value == b.value), all_parts + 2
+            both, all_parts = both + 2 * task.is_same(a.value, b.value), all_parts + 2
         else:
             both += 2 * len(set(mine) & set(theirs))
             all_parts += len(mine) + len(theirs)
@@ -98,17 +99,17 @@ def _gap(
 
 
 def _not_numbers(answers: Sequence[Prediction[Any]]) -> str:
-    bad = sum(not all(map(math.isfinite, (*p.scores.values(), p.confidence or 0.0))) for p in answers)
+    bad = sum(not all(map(math.isfinite, p.numbers)) for p in answers)
     return tr("{count} of its answers are not numbers.").format(count=bad) if bad else ""
 
 
-def _loses(metric: Metric, gap: Measure, settings: CompressSettings) -> str:
-    if -gap.value <= settings.max_loss + _ROUNDING:
+def _loses(metric: Metric, gap: Measure, allowed: float) -> str:
+    if -gap.value <= allowed + _ROUNDING:
         return ""
     return tr(
         "It loses {loss:.3f} of {metric} [{low:.3f}, {high:.3f}] on n = {n}; {allowed:.3f} is allowed."
     ).format(
-        loss=-gap.value, low=-gap.high, high=-gap.low, metric=metric.name, n=gap.n, allowed=settings.max_loss
+        loss=-gap.value, low=-gap.high, high=-gap.low, metric=metric.name, n=gap.n, allowed=allowed
     )
 
 

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from luodi.core.measure import Metric
 from luodi.core.store import write_atomically
 from luodi.core.task import Task
@@ -25,10 +23,10 @@ def mistakes_of(
 ) -> list[dict[str, Any]]:
     """Answers that differ from the truth, the worst by the metric first, among equals the most confident."""
     sums = metric.sums([e.target for e in examples], answers)
-    each = np.asarray(metric.pool(sums)) * (1 if metric.higher_is_better else -1)
+    each = metric.each(sums)
     pairs = list(zip(examples, answers, strict=True))
-    encode, caption = task.output.encode, task.output.caption
-    wrong = [i for i, (e, a) in enumerate(pairs) if encode(e.target) != encode(a.value)]
+    caption = task.output.caption
+    wrong = [i for i, (e, a) in enumerate(pairs) if not task.is_same(e.target, a.value)]
     worst = sorted(wrong, key=lambda i: (each[i], -(answers[i].confidence or 0.0), i))
     return [
         {

@@ -234,7 +234,8 @@ class App:
             raise _stuck(self._worker.busy_s) from error
         except EngineFailed as error:
             raise Refusal(503, "serve.failing", tr("The model fails on an input that it was tested with.")) from error
-        parity = compare(pair, answers_on_wire(opened.bundle.task, answers), opened.bundle.manifest.tolerance)
+        told = opened.bundle.manifest
+        parity = compare(pair, answers_on_wire(opened.bundle.task, answers), told.tolerance, told.schema.spread)
         if not parity.holds:
             raise Refusal(503, "serve.parity", tr("The model no longer answers as it was tested."))
         return as_json({"status": "working", "seconds": round(time.perf_counter() - started, 4)})

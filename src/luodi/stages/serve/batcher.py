@@ -181,6 +181,4 @@ class Batcher(Generic[X, Y]):
 
 
 def _is_finite(answer: Prediction[Any]) -> bool:
-    """JSON has no NaN, and one is no answer anyway."""
-    numbers = [*answer.scores.values(), *(() if answer.confidence is None else (answer.confidence,))]
-    return all(map(math.isfinite, numbers))
+    return all(map(math.isfinite, answer.numbers))

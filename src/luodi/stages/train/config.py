@@ -41,10 +41,11 @@ class TrainSettings:
     weight_decay: float = 0.01
     """Decay of the weights, beside the gradient (Loshchilov and Hutter 2019); adam and sgd have it within. Biases and
     norms do not decay. lion wants 3 to 10 times as much as adamw."""
-    loss: Literal["auto", "cross_entropy", "label_smoothing", "focal", "weighted"] = "auto"
-    """What is made small. auto: the task's own, label_smoothing for pictures, else cross_entropy. focal: what is known
-    already counts little. weighted: each class weighs the same, however rare. A task that writes has neither of these
-    two."""
+    loss: Literal["auto", "cross_entropy", "label_smoothing", "focal", "weighted", "mse", "huber"] = "auto"
+    """What is made small. auto: the task's own, label_smoothing for pictures, mse for numbers, else cross_entropy.
+    focal: what is known already counts little. weighted: each class weighs the same, however rare. A task that writes
+    has neither of these two. For numbers: mse, the squared error, of which the score r2 is made; huber, which lets
+    numbers that are far off count less."""
     label_smoothing: float | None = None
     """Share of each label that is spread over all classes, for the loss label_smoothing. Not said: 0.1."""
     clip: float = 1.0
