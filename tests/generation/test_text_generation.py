@@ -150,6 +150,7 @@ def test_it_recognises_its_own_and_leaves_the_others() -> None:
     assert recognise(table(("sku", [f"B00{i:06d}" for i in range(36)]))) is None
 
 
+@pytest.mark.slow
 def test_a_whole_life(tmp_path: Path) -> None:
     """From a file of poems that nobody described to a Bundle that goes on writing."""
     rng = random.Random(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from luodi.core.bundle import open_bundle
 from luodi.core.report import Verdict, read_report
 from luodi.core.task import load_task
@@ -30,6 +32,7 @@ prepare:
 """
 
 
+@pytest.mark.slow
 def test_the_readable_transformer_lives(tmp_path: Path) -> None:
     (tmp_path / "luodi.yaml").write_text(PAGE.replace("bert:tiny", "transformer:tiny") + SETTINGS, encoding="utf-8")
     write_reviews(tmp_path / "reviews.csv", 300)

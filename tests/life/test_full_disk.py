@@ -46,6 +46,7 @@ def assert_told(code: int, told: str, folder: Path) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_told_and_made_later(quiet: Quiet, tmp_path: Path) -> None:
     """Rows, the best weights, the checkpoint, the chosen Bundle: none of them fits at first."""
     project = make_project(tmp_path / "shop")

@@ -19,6 +19,7 @@ from shop import luodi
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to be sent")
 
 
+@pytest.mark.slow
 def test_killed_at_three_moments_of_one_life(quiet: Quiet, tmp_path: Path) -> None:
     """kill -9 again and again: each time the same command goes on, and the end is the same."""
     project = make_project(tmp_path / "shop")
