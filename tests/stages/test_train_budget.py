@@ -69,16 +69,16 @@ def test_what_is_left_is_planned_anew(tmp_path: Path, steps: int) -> None:
 
 
 def test_an_epoch_fits_the_budget(tmp_path: Path) -> None:
-    """A row takes 1 s, half of it for what is frozen, and then 6 times the other half; for validation rows 2 scores."""
+    """A row takes 1 s, half of it for what is frozen, and then 3.5 times the other half; for validation rows 2 scores."""
     work, counts = Work(frozen_share=0.5, scores=2), (10_000, 2_000)
-    assert work.seconds(*counts, 1.0) == 10_000 * 3.5 + 2_000 * 1.5
+    assert work.seconds(*counts, 1.0) == 10_000 * 2.25 + 2_000 * 1.5
 
     def drawn(seconds: float | None, name: str, forward: float = 1.0) -> tuple[list[int], list[int]]:
         (tmp_path / name).mkdir(exist_ok=True)
         return draw_rows(tmp_path / name, counts, work, lambda: forward, seconds, seed=3)
 
     assert drawn(None, "none") == drawn(40_000, "enough") == (list(range(10_000)), list(range(2_000)))
-    half = drawn(38_000 / 2, "half")
+    half = drawn(25_500 / 1.5 / 2, "half")
     assert [len(set(places)) for places in half] == [5_000, 1_000]
     assert half == drawn(1, "half", forward=99)  # of a resume, whose machine is another
     assert [len(places) for places in drawn(0, "nothing")] == [1, LEAST_SCORED]
