@@ -69,7 +69,7 @@ def test_what_is_left_is_planned_anew(tmp_path: Path, steps: int) -> None:
 
 
 def test_an_epoch_fits_the_budget(tmp_path: Path) -> None:
-    """A row takes 1 s, half of it for what is frozen, and then 3.5 times the other half; for validation rows 2 scores."""
+    """A row takes 1 s, half of it for what is frozen, and then 3.5 times the other half; validation rows 2 scores."""
     work, counts = Work(frozen_share=0.5, scores=2), (10_000, 2_000)
     assert work.seconds(*counts, 1.0) == 10_000 * 2.25 + 2_000 * 1.5
 

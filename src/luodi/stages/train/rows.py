@@ -22,8 +22,8 @@ from luodi.messages import tr
 
 ROWS = "rows.json"
 EPOCH_SHARE = 1.5
-"""Of the budget, for one epoch and its scores: a few rows pass more slowly than many, by a fifth where it was looked at,
-and an epoch that is broken off still shows most rows. The plan of the steps is measured."""
+"""Of the budget, for one epoch and its scores: a few rows pass more slowly than many, by a fifth where it was looked
+at, and an epoch that is broken off still shows most rows. The plan of the steps is measured."""
 LEAST_SCORED = 200
 """Validation rows: with fewer no score tells two steps apart."""
 BACKWARD = 3.5
@@ -83,7 +83,7 @@ def tell_rows(drawn: tuple[list[int], list[int]], counts: tuple[int, int], budge
 
 def seconds_per_row(engine: Engine, items: Sequence[Item], collate: Callable[[Sequence[Item]], Batch]) -> float:
     """Of a forward pass, from a few items drawn at random. They go through twice, for the first batch of each shape
-    takes many times as long as the next."""
+    takes longer than the next."""
     places = np.random.default_rng(0).permutation(len(items))[:_SAMPLE]
     some = [items[p] for p in places]
     batches = [collate([some[p] for p in batch]) for batch in batches_by_length([item_size(i) for i in some])]
