@@ -32,9 +32,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from luodi.core.batching import item_size
 from luodi.core.config import Brief
 from luodi.core.machine import read_cpu
-from luodi.core.task import LABELS, Processor, Schema, Task, item_size, load_task
+from luodi.core.task import LABELS, Processor, Schema, Task, load_task
 from luodi.core.types import Example, Item
 from luodi.models.source import resolve
 from luodi.stages.train.config import TrainSettings

@@ -3,97 +3,80 @@
     prepare -> train -> evaluate -> compress -> serve
 
 Each verb takes a Project and gives a Report. It asks the verb before it for what it needs; what was made once
-from the same data, settings and code is not made again, and what was interrupted goes on where it stopped.
-One command looks at its sources once, and from the first result that it has to make it is alone at work.
-Modules of the stages are imported where they are used, so that the first line of help appears at once.
+from the same data, settings and code is not made again, and what was interrupted goes on where it stopped: how,
+stands in `steps.py`. Modules of the stages are imported where they are used, so that the first line of help appears at
+once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luodi.core.bundle import Bundle, open_bundle, read_manifest
-from luodi.core.contract import explain_judgement, verdict_of
-from luodi.core.datasets import load_dataset, load_split, save_dataset
+from luodi.core.bundle import Bundle, open_bundle
+from luodi.core.datasets import load_split
 from luodi.core.project import Project
-from luodi.core.report import Report, Verdict, keep_report, read_report
-from luodi.core.stopping import stop_if_asked
-from luodi.core.store import KEY_LENGTH, MANIFEST, Result, hash_json
-from luodi.errors import DataError, InputError
-from luodi.messages import language, tr
+from luodi.core.report import Report, Verdict, read_report
+from luodi.errors import InputError
+from luodi.messages import tr
+from luodi.steps import (
+    REPORT,
+    TRAINED_BY,
+    Life,
+    Step,
+    compressed_step,
+    evaluated_step,
+    learned_from,
+    live,
+    once,
+    prepared_step,
+    search_inputs,
+    searched_step,
+    trained_step,
+    write_newest,
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from luodi.stages.train.config import TrainSettings
     from luodi.stages.train.cost import Cost
-    from luodi.stages.train.train import GoesOn
-
-REPORT = "report.json"
-SHOWN_ERRORS = 50
-TRAINED_BY = ("task", "goal", "model", "budget", "seed", "accept")
-"""What of the page makes another Bundle."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """A verb's published folder and the report in it."""
-
-    result: Result
-    report: Report
-
-    @property
-    def folder(self) -> Path:
-        return self.result.path
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Life:
-    """One command on one project, with the steps that it has asked for."""
-
-    command: str
-    project: Project
-    alone: ExitStack
-    """Holds the store, from the first step that has to be made to the end of the command."""
-    steps: dict[str, Step] = field(default_factory=dict)
 
 
 def prepare(project: Project) -> Report:
     """Sources to three splits that share no copies; every dropped row with its reason."""
-    return _live("prepare", project, (_prepared,))
+    return live("prepare", project, (prepared_step,))
 
 
 def train(project: Project) -> Report:
     """The training rows to a Bundle; the validation rows choose what is kept."""
-    return _live("train", project, (_prepared, _trained))
+    return live("train", project, (prepared_step, trained_step))
 
 
 def evaluate(project: Project) -> Report:
     """The Bundle on rows that nothing was chosen on, against the contract and the baselines."""
-    return _live("evaluate", project, (_prepared, _evaluated))
+    return live("evaluate", project, (prepared_step, evaluated_step))
 
 
 def compress(project: Project) -> Report:
     """The Bundle made smaller and faster by measurement, confirmed once on the test rows."""
-    return _live("compress", project, (_prepared, _evaluated, _compressed))
+    return live("compress", project, (prepared_step, evaluated_step, compressed_step))
 
 
 def estimate(project: Project, trials: int = 0) -> Report:
     """What `train`, or a search of so many trials, would cost in time, memory, disk, energy and money. What it had to
     make for that, `train` goes on with."""
     with ExitStack() as alone:
-        life = _Life(command="train", project=project, alone=alone)
-        prepared = _once(life, _prepared)
+        life = Life(command="train", project=project, alone=alone)
+        prepared = once(life, prepared_step)
         if prepared.report.verdict is Verdict.REFUSED:
             return prepared.report
-        verb, inputs = "train", _learned_from(project, prepared)
+        verb, inputs = "train", learned_from(project, prepared)
         page = key = project.key(verb, inputs, TRAINED_BY)
         if trials:
             verb = "search"
-            key = project.key(verb, _search_inputs(project, inputs, trials), TRAINED_BY)
+            key = project.key(verb, search_inputs(project, inputs, trials), TRAINED_BY)
         if project.store.find(verb, key):
             said = tr("This run is over: its report says what it cost.")
             return Report(verb="train", verdict=Verdict.DONE, findings=(said,), next=f"luodi report {project.folder}")
@@ -130,10 +113,10 @@ def search(project: Project, count: int) -> Report:
 
     require()
 
-    def step(life: _Life) -> Step:
-        return _searched(life, count)
+    def step(life: Life) -> Step:
+        return searched_step(life, count)
 
-    return _live("train", project, (_prepared, step))
+    return live("train", project, (prepared_step, step))
 
 
 LIFE: Mapping[str, Callable[[Project], Report]] = {
@@ -144,24 +127,8 @@ LIFE: Mapping[str, Callable[[Project], Report]] = {
 def run(project: Project, told: Callable[[Report], None] = lambda report: None) -> Report:
     """From prepare to compress; stops at the first refusal. `told` hears of each report as it comes."""
     began = time.perf_counter()
-    report = _live("run", project, (_prepared, _trained, _evaluated, _compressed), told)
+    report = live("run", project, (prepared_step, trained_step, evaluated_step, compressed_step), told)
     return replace(report, verb="run", seconds=time.perf_counter() - began)
-
-
-def _live(
-    command: str, project: Project, steps: Sequence[Callable[[_Life], Step]],
-    told: Callable[[Report], None] = lambda report: None,
-) -> Report:  # fmt: skip
-    """The report of the last step, or of the first that refuses."""
-    report = Report(verb=command, verdict=Verdict.DONE)
-    with ExitStack() as alone:
-        life = _Life(command=command, project=project, alone=alone)
-        for step in steps:
-            report = _once(life, step).report
-            told(report)
-            if report.verdict is Verdict.REFUSED:
-                break
-    return report
 
 
 def deployable(project: Project) -> Path:
@@ -176,211 +143,11 @@ def deployable(project: Project) -> Path:
     return newest.path / "bundle"
 
 
-# ---- the steps behind the verbs -------------------------------------------------------------------------
-
-
-def _prepared(life: _Life) -> Step:
-    from luodi.stages.prepare import count_rows, source_identity, tell_rows, write_dropped
-    from luodi.stages.prepare import prepare as stage
-
-    project = life.project
-
-    def work(folder: Path) -> Report:
-        made = stage(project.task, project.brief, project.settings["prepare"], project.folder)
-        save_dataset(folder, made.dataset, project.task)
-        write_dropped(folder / "dropped.csv", made.dropped)
-        sheet = made.dataset.datasheet
-        return Report(
-            verb="prepare", verdict=Verdict.REFUSED if made.refusals else Verdict.DONE,
-            numbers=count_rows(sheet), findings=(*made.refusals, *tell_rows(sheet), *sheet.notes),
-            details={"datasheet": sheet, "dropped_examples": made.dropped[:SHOWN_ERRORS]},
-        )  # fmt: skip
-
-    inputs = {"sources": source_identity(project.brief, project.folder)}
-    used = ("task", "data", "input", "target", "group", "seed")
-    return _step(life, "prepare", inputs, used, work)
-
-
-def _trained(life: _Life, goes_on: GoesOn | None = None) -> Step:
-    project, prepared = life.project, _once(life, _prepared)
-
-    def work(folder: Path) -> Report:
-        from luodi.stages.train.train import train as stage
-
-        rows, held_back = (load_split(prepared.folder, name, project.task) for name in ("train", "validation"))
-        made = stage(project.task, rows, held_back, project.brief, project.settings["train"], folder, goes_on)
-        return Report(
-            verb="train", verdict=Verdict.DONE, numbers=made.numbers, findings=made.findings, bundle="bundle",
-            details=made.details,
-        )  # fmt: skip
-
-    return _step(life, "train", _learned_from(project, prepared), TRAINED_BY, work)
-
-
-def _learned_from(project: Project, prepared: Step) -> dict[str, str]:
-    """The rows, and the Bundle that the network begins as where `model:` names one: another one under the same name
-    makes another model."""
-    from luodi.models.source import bundle_of
-
-    begun = bundle_of(project.brief.model)
-    return {"dataset": prepared.result.key, **({"model": read_manifest(begun).seal} if begun else {})}
-
-
-def _searched(life: _Life, count: int) -> Step:
-    """Trials are trainings with other settings laid over the page; what is hopeless leaves nothing."""
-    from luodi.stages.train.found import explain
-    from luodi.stages.train.search import plan_search
-    from luodi.stages.train.search import search as stage
-    from luodi.stages.train.train import Abandoned
-
-    project, prepared = life.project, _once(life, _prepared)
-    inputs = _learned_from(project, prepared)
-
-    def fit(settings: TrainSettings, goes_on: GoesOn | None) -> tuple[str, Report]:
-        laid = replace(project, settings={**project.settings, "train": settings})
-        try:
-            step = _trained(replace(life, project=laid, steps=dict(life.steps)), goes_on)
-        except (Abandoned, DataError):
-            project.store.drop("train", laid.key("train", inputs, TRAINED_BY))
-            raise
-        return step.result.key, step.report
-
-    def work(folder: Path) -> Report:
-        rows, held_back = (load_split(prepared.folder, name, project.task) for name in ("train", "validation"))
-        made = plan_search(project, rows, held_back, count, project.key("train", inputs, TRAINED_BY))
-        found = explain(made, stage(made, fit, folder), fit)
-        return Report(
-            verb="search", verdict=Verdict.DONE, numbers=found.numbers, findings=found.findings,
-            bundle=f"../train-{found.best}/bundle", details=found.details,
-        )  # fmt: skip
-
-    return _step(life, "search", _search_inputs(project, inputs, count), TRAINED_BY, work)
-
-
-def _search_inputs(project: Project, inputs: Mapping[str, str], count: int) -> dict[str, str]:
-    """Those of the training that the page asks for, what it leaves open, and how often to try."""
-    page, said = project.key("train", inputs, TRAINED_BY), sorted(project.said.get("train", ()))
-    return {**inputs, "search": hash_json([page, said, count])[:KEY_LENGTH]}
-
-
-def _evaluated(life: _Life) -> Step:
-    project, prepared, trained = life.project, _once(life, _prepared), _once(life, _trained)
-
-    def work(folder: Path) -> Report:
-        from luodi.stages.evaluate.evaluate import evaluate as stage
-
-        bundle = open_bundle(trained.folder / "bundle")
-        openings = project.store.count_test_opening(prepared.result.key, "evaluate", folder.stem)
-        dataset = load_dataset(prepared.folder, bundle.task)
-        settings, seed = project.settings["evaluate"], project.brief.seed
-        made = stage(bundle, dataset, project.contract, settings, folder, openings, seed=seed)
-        return Report(
-            verb="evaluate", verdict=made.verdict, numbers=made.numbers, findings=made.findings,
-            contract=made.contract, bundle=f"../{trained.folder.name}/bundle", details=made.details,
-        )  # fmt: skip
-
-    inputs = {"dataset": prepared.result.key, "bundle": trained.result.key}
-    return _step(life, "evaluate", inputs, ("accept", "seed"), work)
-
-
-def _compressed(life: _Life) -> Step:
-    project = life.project
-    prepared, trained, evaluated = (_once(life, step) for step in (_prepared, _trained, _evaluated))
-
-    def work(folder: Path) -> Report:
-        from luodi.stages.compress.compress import TestSet
-        from luodi.stages.compress.compress import compress as stage
-        from luodi.stages.evaluate.baselines import load_baselines
-
-        parent = open_bundle(trained.folder / "bundle")
-        rows, held_back = (load_split(prepared.folder, name, parent.task) for name in ("train", "validation"))
-
-        def open_test() -> TestSet[Any, Any]:
-            project.store.count_test_opening(prepared.result.key, "compress", folder.stem)
-            examples = load_split(prepared.folder, "test", parent.task)
-            return TestSet(examples=examples, baselines=load_baselines(parent.task, evaluated.folder, "test"))
-
-        seen = (*rows, *held_back)
-        settings = project.settings["compress"]
-        made = stage(parent, held_back, seen, open_test, project.contract, settings, folder)
-        judgements = project.contract.judge("compress", made.numbers)
-        words = tuple(explain_judgement(j) for j in judgements)
-        return Report(
-            verb="compress", verdict=verdict_of(judgements), numbers=made.numbers, findings=(*words, *made.findings),
-            contract=tuple(j.as_row() for j in judgements), bundle="bundle", details=made.details,
-        )  # fmt: skip
-
-    inputs = {"dataset": prepared.result.key, "bundle": trained.result.key, "scores": evaluated.result.key}
-    return _step(life, "compress", inputs, ("accept", "seed"), work)
-
-
-def _once(life: _Life, step: Callable[[_Life], Step]) -> Step:
-    """Each step of a command is asked for once: its sources are not hashed again."""
-    name = step.__name__
-    if name not in life.steps:
-        life.steps[name] = step(life)
-    return life.steps[name]
-
-
-def _step(
-    life: _Life, verb: str, inputs: Mapping[str, str], used: tuple[str, ...], work: Callable[[Path], Report]
-) -> Step:
-    """The published result of a verb, made now where there is none, and the page brought up to date."""
-    stop_if_asked()
-    project, store = life.project, life.project.store
-    key = project.key(verb, inputs, used)
-
-    def fill(folder: Path) -> None:
-        began = time.perf_counter()
-        report = work(folder)
-        keep_report(folder / REPORT, replace(report, seconds=time.perf_counter() - began))
-
-    result = store.find(verb, key)
-    if result is None:
-        life.alone.enter_context(store.held(life.command))
-        result = store.make(verb, key, inputs, fill, project.recipe(verb, used))
-    report = read_report(result.path / REPORT)
-    bundle = str((result.path / report.bundle).resolve()) if report.bundle else ""
-    page = project.folder / "runs" / "report.html"
-    report = replace(report, bundle=bundle, report=str(page), next=_next(project, report))
-    if _is_older(page, result.path / MANIFEST):
-        _write_page(project, page)
-    return Step(result=result, report=report)
-
-
-def _is_older(page: Path, manifest: Path) -> bool:
-    """Whether the page knows nothing of a result yet: it is new, or the one who made it was killed."""
-    return not page.is_file() or page.stat().st_mtime_ns <= manifest.stat().st_mtime_ns
-
-
-def _write_page(project: Project, page: Path) -> None:
-    """One page of the newest result of each verb."""
-    from luodi.report.page import about_results, write_page
-
-    found = {verb: project.store.latest(verb) for verb in (*LIFE, "search")}
-    newest = {verb: result for verb, result in found.items() if result}
-    if "search" in newest and newest["search"].published < newest["train"].published:
-        del newest["search"]  # the model has been trained anew since
-    reports = {verb: read_report(result.path / REPORT) for verb, result in newest.items()}
-    title = project.brief.goal or project.folder.resolve().name
-    write_page(page, title, reports, language(), about_results(newest))
-
-
 def show(project: Project) -> Path:
     """The page, written anew in the language spoken now."""
     page = project.folder / "runs" / "report.html"
-    _write_page(project, page)
+    write_newest(project, page)
     return page
-
-
-def _next(project: Project, report: Report) -> str:
-    """The command that a user would give now."""
-    if report.verdict is Verdict.REFUSED:
-        return f"luodi report {project.folder}"
-    after = {
-        "prepare": "train", "train": "evaluate", "search": "evaluate", "evaluate": "compress", "compress": "serve"
-    }  # fmt: skip
-    return " ".join(("luodi", after[report.verb], str(project.folder), *report.details.get("overrides", ())))
 
 
 def bundle_at(folder: Path) -> Bundle[Any, Any]:

@@ -17,6 +17,7 @@ LAYERS = (
     {"backends"},
     {"models", "modalities"},
     {"stages", "tasks", "report"},
+    {"steps"},
     {"lifecycle", "doctor", "predict", "propose", "runs", "screen"},
     {"cli"},
     {"__main__", "__init__"},

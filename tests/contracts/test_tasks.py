@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from rows import TASKS
 
-from luodi.core.task import GenerativeTask, Processor, Schema, Task, item_size, load_task, task_names
+from luodi.core.batching import item_size
+from luodi.core.task import GenerativeTask, Processor, Schema, Task, load_task, task_names
 from luodi.core.types import Columns, Example, Prediction
 from luodi.errors import ConfigError, DataError
 

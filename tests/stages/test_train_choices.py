@@ -14,9 +14,10 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from broken import cut_at, untimed
+from luodi.core.batching import item_size
 from luodi.core.bundle import open_bundle
 from luodi.core.config import Brief
-from luodi.core.task import Schema, item_size, load_task
+from luodi.core.task import Schema, load_task
 from luodi.errors import ConfigError
 from luodi.models.engine import to_torch
 from luodi.models.layers import compute_twice, depths, draw_anew, stacks

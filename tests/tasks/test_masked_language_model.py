@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from luodi import lifecycle
+from luodi import lifecycle, steps
 from luodi.backends import onnx
 from luodi.core.bundle import open_bundle
 from luodi.core.config import Brief
@@ -304,10 +304,10 @@ def test_another_beginning_is_another_training(pretrained: stage.Trained, tmp_pa
     (tmp_path / "luodi.yaml").write_text(page, encoding="utf-8")
     project = open_project(tmp_path)
     report = lifecycle.prepare(project)
-    step = lifecycle.Step(result=project.store.results()[0], report=report)
-    inputs = lifecycle._learned_from(project, step)
+    step = steps.Step(result=project.store.results()[0], report=report)
+    inputs = steps.learned_from(project, step)
     assert inputs == {"dataset": step.result.key, "model": open_bundle(pretrained.bundle).identity}
-    plain = lifecycle._learned_from(open_project(tmp_path, ["model=bert:tiny"]), step)
+    plain = steps.learned_from(open_project(tmp_path, ["model=bert:tiny"]), step)
     assert plain == {"dataset": step.result.key}
 
 

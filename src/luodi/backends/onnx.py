@@ -11,7 +11,8 @@ import numpy as np
 
 from luodi.backends import need
 from luodi.backends.quiet import quiet
-from luodi.core.task import Task, with_past
+from luodi.core.batching import with_past
+from luodi.core.task import Task
 from luodi.core.types import Array, Batch
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import numpy as np
 
 from luodi.backends import need
 from luodi.backends.quiet import quiet
-from luodi.core.task import PAST, Task, with_past
+from luodi.core.batching import PAST, with_past
+from luodi.core.task import Task
 from luodi.core.types import Array, Batch
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def filled_up(batch: Batch) -> Batch:
 
 
 def _rounded(array: Array, length: int) -> Array:
-    """B x T filled up with 0, which is what `core.task.pad` fills with, and what the mask hides.
+    """B x T filled up with 0, which is what `core.batching.pad` fills with, and what the mask hides.
 
     What is of another length than the mask (a bag of n-grams) is cheap to fill and would multiply the number of
     shapes: it goes up to the next power of two.

@@ -18,10 +18,11 @@ from typing import Any, Generic
 
 import msgspec
 
+from luodi.core.batching import item_size
 from luodi.core.measure import Measure, Metric
 from luodi.core.progress import progress
 from luodi.core.store import hash_file, hash_json, write_atomically
-from luodi.core.task import Engine, Processor, Schema, Task, item_size, load_task
+from luodi.core.task import Engine, Processor, Schema, Task, load_task
 from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import BundleError, ParityError
 from luodi.messages import tr

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from luodi.core.batching import batches_by_length, item_size
 from luodi.core.disk import reserve
 from luodi.core.progress import progress
 from luodi.core.store import write_atomically
-from luodi.core.task import batches_by_length, item_size
 from luodi.core.types import Batch, Item
 from luodi.messages import tr
 from luodi.models.engine import to_torch

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from luodi.core.batching import batches_by_length, pad
 from luodi.core.sampling import Sampling, draw, log_softmax
-from luodi.core.task import Engine, Writer, batches_by_length, pad
+from luodi.core.task import Engine, Writer
 from luodi.core.types import Array, Batch, Floats, Item, Prediction
 
 BROKEN = "\ufffd"

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from luodi.backends.sklearn import fit_tags
-from luodi.core.task import Baseline, pad
+from luodi.core.batching import pad
+from luodi.core.task import Baseline
 from luodi.core.types import Array, Example, Prediction
 from luodi.modalities.spans import Span
 from luodi.tasks._tagging import best_tags, spans_of, tags_of, units, window_features

@@ -10,20 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from luodi.core.batching import batches_by_length, item_size, pad
 from luodi.core.measure import Metric
-from luodi.core.task import (
-    IGNORED,
-    LABELS,
-    Base,
-    Baseline,
-    Engine,
-    OnePassTask,
-    Processor,
-    Schema,
-    batches_by_length,
-    item_size,
-    pad,
-)
+from luodi.core.task import IGNORED, LABELS, Base, Baseline, Engine, OnePassTask, Processor, Schema
 from luodi.core.types import Array, Batch, Columns, Example, Item, Prediction, Row
 from luodi.errors import ConfigError
 from luodi.messages import tr

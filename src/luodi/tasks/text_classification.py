@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from luodi.core.task import Base, OnePassTask, Processor, Recognition, Schema, Task, pad
+from luodi.core.batching import pad
+from luodi.core.task import Base, OnePassTask, Processor, Recognition, Schema, Task
 from luodi.core.types import Array, Batch, Example, Item, Prediction
 from luodi.messages import tr
 from luodi.modalities.label import (

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
+from luodi.core.batching import PAST, batches_by_length, pad
 from luodi.core.measure import Metric
 from luodi.core.task import (
     IGNORED,
     LABELS,
-    PAST,
     Base,
     Baseline,
     Engine,
@@ -28,8 +28,6 @@ from luodi.core.task import (
     Recognition,
     Schema,
     Writer,
-    batches_by_length,
-    pad,
 )
 from luodi.core.types import Array, Batch, Columns, Example, Item, Prediction, Row
 from luodi.errors import DataError

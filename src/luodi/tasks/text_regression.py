@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from luodi.core.task import LABELS, Base, Baseline, OnePassTask, Processor, Recognition, Schema, pad
+from luodi.core.batching import pad
+from luodi.core.task import LABELS, Base, Baseline, OnePassTask, Processor, Recognition, Schema
 from luodi.core.types import Array, Batch, Example, Item, Prediction
 from luodi.errors import DataError
 from luodi.messages import tr

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from luodi.backends.tokenizers import TextProcessor, by_units
-from luodi.core.task import IGNORED, LABELS, Base, Baseline, OnePassTask, Processor, Recognition, Schema, pad
+from luodi.core.batching import pad
+from luodi.core.task import IGNORED, LABELS, Base, Baseline, OnePassTask, Processor, Recognition, Schema
 from luodi.core.types import Array, Batch, Columns, Example, Item, Prediction, Row
 from luodi.errors import DataError
 from luodi.messages import tr

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from luodi.core.batching import pad
 from luodi.core.measure import Metric
-from luodi.core.task import IGNORED, LABELS, Base, Engine, GenerativeTask, Processor, Schema, pad
+from luodi.core.task import IGNORED, LABELS, Base, Engine, GenerativeTask, Processor, Schema
 from luodi.core.types import Batch, Example, Floats, Item, Prediction
 from luodi.modalities.text import Text
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from luodi.core.task import Base, OnePassTask, Processor, Schema, pad
+from luodi.core.batching import pad
+from luodi.core.task import Base, OnePassTask, Processor, Schema
 from luodi.core.types import Batch, Example, Item, Prediction
 from luodi.modalities.label import LABEL_METRICS, Label, answers_of, softmax, stacked_labels, with_labels
 from toys.pair import Pair, Texts

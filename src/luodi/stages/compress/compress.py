@@ -12,6 +12,7 @@ from typing import Any, Generic
 import msgspec
 import numpy as np
 
+from luodi.core.batching import item_size
 from luodi.core.bundle import Bundle, open_bundle, seal_bundle
 from luodi.core.config import did_you_mean
 from luodi.core.contract import Contract
@@ -21,7 +22,6 @@ from luodi.core.progress import say
 from luodi.core.report import Report, Verdict, keep_report, read_report
 from luodi.core.scoring import against, deciding_metric, score
 from luodi.core.store import need_disk
-from luodi.core.task import item_size
 from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import ConfigError
 from luodi.messages import tr

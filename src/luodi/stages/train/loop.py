@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from luodi.core.batching import item_size
 from luodi.core.progress import say
-from luodi.core.task import IGNORED, LABELS, Task, item_size
+from luodi.core.task import IGNORED, LABELS, Task
 from luodi.core.types import Example, Item
 from luodi.errors import DataError, ResourceError
 from luodi.messages import tr

@@ -8,10 +8,11 @@ from dataclasses import replace
 import msgspec
 import torch
 
+from luodi.core.batching import item_size
 from luodi.core.config import Brief
 from luodi.core.progress import say
 from luodi.core.store import write_atomically
-from luodi.core.task import Base, item_size
+from luodi.core.task import Base
 from luodi.messages import tr
 from luodi.stages.train.batches import epoch_batches
 from luodi.stages.train.checkpoints import Records, changing

@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from luodi.core.batching import batches_by_length, item_size
 from luodi.core.progress import say
 from luodi.core.store import write_atomically
-from luodi.core.task import Engine, batches_by_length, item_size
+from luodi.core.task import Engine
 from luodi.core.types import Batch, Item
 from luodi.messages import tr
 

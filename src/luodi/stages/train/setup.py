@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from luodi.core.batching import item_size
 from luodi.core.config import Brief
 from luodi.core.machine import need_memory
 from luodi.core.measure import Metric
 from luodi.core.progress import say
 from luodi.core.scoring import deciding_metric
 from luodi.core.store import need_disk
-from luodi.core.task import Base, Processor, Schema, Task, item_size
+from luodi.core.task import Base, Processor, Schema, Task
 from luodi.core.types import Example, Item, X, Y
 from luodi.messages import tr
 from luodi.models.engine import TorchEngine

@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 import torch
 
+from luodi.core.batching import item_size
 from luodi.core.bundle import NUM_GOLDEN, Manifest, golden_pairs, seal_bundle
 from luodi.core.config import Brief
 from luodi.core.measure import Measure, with_interval
 from luodi.core.progress import progress, say, silent
 from luodi.core.stopping import finishing, stop_asked
 from luodi.core.store import size_of, write_atomically
-from luodi.core.task import Base, Task, item_size
+from luodi.core.task import Base, Task
 from luodi.core.types import Example, X, Y
 from luodi.messages import tr
 from luodi.models.engine import TorchEngine, save_network
