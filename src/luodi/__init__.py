@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from luodi.errors import LuodiError as LuodiError
     from luodi.lifecycle import compress as compress
     from luodi.lifecycle import evaluate as evaluate
+    from luodi.lifecycle import explain as explain
     from luodi.lifecycle import prepare as prepare
     from luodi.lifecycle import run as run
     from luodi.lifecycle import search as search
@@ -36,9 +37,9 @@ _PLACES = {
     "Bundle": "core.bundle", "Dataset": "core.types", "Example": "core.types", "GenerativeTask": "core.task",
     "LuodiError": "errors", "OnePassTask": "core.task", "Prediction": "core.types", "Project": "core.project",
     "Report": "core.report", "Verdict": "core.report", "compress": "lifecycle", "evaluate": "lifecycle",
-    "fetch": "models.packaged", "load_task": "core.task", "open_bundle": "core.bundle", "open_project": "core.project",
-    "prepare": "lifecycle", "run": "lifecycle", "search": "lifecycle", "serve": "stages.serve.serve",
-    "train": "lifecycle",
+    "explain": "lifecycle", "fetch": "models.packaged", "load_task": "core.task", "open_bundle": "core.bundle",
+    "open_project": "core.project", "prepare": "lifecycle", "run": "lifecycle", "search": "lifecycle",
+    "serve": "stages.serve.serve", "train": "lifecycle",
 }  # fmt: skip
 
 __all__ = tuple(_PLACES)  # noqa: PLE0605

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, get_type_hints
 
 from luodi import __version__
 from luodi.core import config
+from luodi.core.bundle import open_bundle
 from luodi.core.disk import full, is_full
 from luodi.core.progress import clock_time
 from luodi.core.project import Project, open_project, settings_types
@@ -27,7 +28,7 @@ from luodi.core.report import Report, Verdict
 from luodi.core.stopping import Stopped, stopped_by_signals
 from luodi.errors import InputError, LuodiError, UsageError
 from luodi.messages import tr
-from luodi.screen import Screen, aligned
+from luodi.screen import Screen, aligned, painted
 
 
 def run(folder: str = ".", *settings: str) -> Report:
@@ -54,6 +55,36 @@ def train(folder: str = ".", *settings: str, estimate: bool = False, search: str
 
 def evaluate(folder: str = ".", *settings: str) -> Report:
     return _verb("evaluate", folder, settings)
+
+
+def explain(folder: str = ".", *texts: str, method: str = "", html: str = "") -> Report:
+    from luodi.stages.explain.config import ExplainSettings
+
+    told = list(texts)
+    if not Path(folder).exists() and (Path() / "luodi.yaml").is_file():  # `luodi explain "..."` means this folder
+        told, folder = [folder, *told], "."
+    settings = [word for word in told if word.startswith("explain.") and "=" in word]
+    settings += [f"explain.method={method}"] if method else []
+    inputs = [word for word in told if word not in settings]
+    if not inputs:
+        if html:
+            message = tr("--html is for inputs: name one behind the folder.")
+            raise UsageError(message, code="usage.explain", hint=tr("The reasons of a project stand on its report."))
+        return _verb("explain", folder, settings)
+    from luodi.lifecycle import as_bundle
+    from luodi.reasons import Asked, asked_project, explain_inputs
+
+    path = as_bundle(Path(folder))
+    if path is not None:
+        laid: dict[str, Any] = {"explain": {}}
+        for setting in settings:
+            config.lay_over(laid, setting)
+        chosen, asked = config.typed(ExplainSettings, laid["explain"], "explain"), Asked(bundle=open_bundle(path))
+    else:
+        project = _open(folder, settings)
+        chosen = project.settings["explain"]
+        asked = asked_project(project, chosen)
+    return explain_inputs(asked, inputs, chosen, Path(html) if html else None)
 
 
 def compress(folder: str = ".", *settings: str) -> Report:
@@ -146,9 +177,9 @@ def schema() -> Report:
 
 
 COMMANDS: Mapping[str, Callable[..., Report]] = {
-    "new": new, "run": run, "prepare": prepare, "train": train, "evaluate": evaluate, "compress": compress,
-    "serve": serve, "predict": predict, "report": report, "runs": runs, "fetch": fetch, "doctor": doctor,
-    "schema": schema,
+    "new": new, "run": run, "prepare": prepare, "train": train, "evaluate": evaluate, "explain": explain,
+    "compress": compress, "serve": serve, "predict": predict, "report": report, "runs": runs, "fetch": fetch,
+    "doctor": doctor, "schema": schema,
 }  # fmt: skip
 
 
@@ -160,6 +191,7 @@ def _words() -> Mapping[str, str]:
         "prepare": tr("read, clean, split without leaks"),
         "train": tr("fit the model"),
         "evaluate": tr("score it on the test rows, judge the contract"),
+        "explain": tr("say why it answers as it does, and whether these reasons can be believed"),
         "compress": tr("make it small and fast, prove that it answers the same"),
         "serve": tr("answer requests over HTTP"),
         "predict": tr("answer every row of a file"),
@@ -170,6 +202,9 @@ def _words() -> Mapping[str, str]:
         "schema": tr("print the JSON schema of luodi.yaml"),
         "folder": tr("a project (the folder that holds luodi.yaml), a Bundle or smollm2; here where none is named"),
         "settings": tr("key=value, stage.key=value: laid over luodi.yaml"),
+        "texts": tr("inputs as a table would hold them (a text, a picture's file); none: validation rows"),
+        "method": tr("occlusion, shapley, gradient or integrated"),
+        "html": tr("a page to write, with the parts in colour"),
         "file": tr("a file of examples"),
         "name": tr("name of the packaged model"),
         "input": tr("the column that the model reads"),
@@ -330,6 +365,10 @@ def _table(done: Report) -> list[tuple[str, ...]]:
         from luodi.stages.train.trials import as_rows as trial_rows
 
         return trial_rows(done.details)
+    if done.verb == "explain":
+        from luodi.reasons import as_rows as reason_rows
+
+        return reason_rows(done.details)
     from luodi.runs import as_rows
 
     return as_rows(done.details) if done.verb == "runs" else []
@@ -340,6 +379,8 @@ def _summary(done: Report) -> str:
     verdicts = {Verdict.ACCEPTED: tr("ACCEPTED"), Verdict.REFUSED: tr("REFUSED"), Verdict.DONE: tr("DONE")}
     took = f" ({clock_time(done.seconds)})" if done.seconds >= 1 else ""
     lines = [f"{done.verb}: {verdicts[done.verdict]}{took}"]
+    if done.verb == "explain" and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        lines += [f"  {painted(row['units'])}" for row in done.details.get("explained", ())]
     lines += [f"  {line}" for line in aligned(_table(done))]
     lines += [f"  {finding}" for finding in done.findings]
     if done.verb == "schema":

@@ -1,6 +1,6 @@
 """The whole life of a model on one page. Read this file first.
 
-    prepare -> train -> evaluate -> compress -> serve
+    prepare -> train -> evaluate -> explain -> compress -> serve
 
 Each verb takes a Project and gives a Report. It asks the verb before it for what it needs; what was made once
 from the same data, settings and code is not made again, and what was interrupted goes on where it stopped: how,
@@ -30,6 +30,7 @@ from luodi.steps import (
     Step,
     compressed_step,
     evaluated_step,
+    explained_step,
     learned_from,
     live,
     once,
@@ -57,6 +58,11 @@ def train(project: Project) -> Report:
 def evaluate(project: Project) -> Report:
     """The Bundle on rows that nothing was chosen on, against the contract and the baselines."""
     return live("evaluate", project, (prepared_step, evaluated_step))
+
+
+def explain(project: Project) -> Report:
+    """Why the Bundle answers as it does, on validation rows, and whether these reasons can be believed."""
+    return live("explain", project, (prepared_step, trained_step, explained_step))
 
 
 def compress(project: Project) -> Report:
@@ -120,7 +126,7 @@ def search(project: Project, count: int) -> Report:
 
 
 LIFE: Mapping[str, Callable[[Project], Report]] = {
-    "prepare": prepare, "train": train, "evaluate": evaluate, "compress": compress,
+    "prepare": prepare, "train": train, "evaluate": evaluate, "explain": explain, "compress": compress,
 }  # fmt: skip
 
 

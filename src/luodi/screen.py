@@ -6,8 +6,8 @@ import logging
 import sys
 import time
 import unicodedata
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 
 from luodi.core.progress import clock_time
 from luodi.messages import tr
@@ -68,6 +68,23 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+_FOR, _AGAINST = (153, 111, 75), (223, 216, 208)  # of the 256 colours: blues and oranges, faint to strong
+
+
+def painted(units: Sequence[Mapping[str, Any]]) -> str:
+    """The parts of an input behind one another: blue where they speak for the answer, orange where against it."""
+    return " ".join(_paint(str(unit["name"]), unit["share"]) for unit in units)
+
+
+def _paint(word: str, share: float) -> str:
+    """`share`: -1 to 1, of the strongest part. Control characters of a stranger's text are not sent to a terminal."""
+    plain = "".join(c if c.isprintable() else "?" for c in word)
+    if abs(share) < 0.1:
+        return plain
+    shade = (_FOR if share > 0 else _AGAINST)[min(int(abs(share) * 3), 2)]
+    return f"\x1b[48;5;{shade};38;5;16m{plain}\x1b[0m"
 
 
 def _width(text: str) -> int:

@@ -31,7 +31,7 @@ REPORT = "report.json"
 SHOWN_ERRORS = 50
 TRAINED_BY = ("task", "goal", "model", "budget", "seed", "accept")
 """What of the page makes another Bundle."""
-SHOWN = ("prepare", "train", "evaluate", "compress", "search")
+SHOWN = ("prepare", "train", "evaluate", "explain", "compress", "search")
 """Verbs whose newest results make the page."""
 
 
@@ -178,6 +178,31 @@ def evaluated_step(life: Life) -> Step:
     return _step(life, "evaluate", inputs, ("accept", "seed"), work)
 
 
+def explained_step(life: Life) -> Step:
+    """Of validation rows, since the test rows are opened sparingly. Where the Bundle has been compressed already, it is
+    held against what became of it."""
+    from luodi.stages.explain.rows import explain_rows
+
+    project, prepared, trained = life.project, once(life, prepared_step), once(life, trained_step)
+    smaller = project.store.latest("compress")
+    if smaller is not None and trained.result.key not in smaller.parents:
+        smaller = None
+
+    def work(folder: Path) -> Report:
+        bundle = open_bundle(trained.folder / "bundle")
+        other = open_bundle(smaller.path / "bundle") if smaller else None
+        rows = load_split(prepared.folder, "validation", bundle.task)
+        made = explain_rows(bundle, rows, project.settings["explain"], other)
+        return Report(
+            verb="explain", verdict=Verdict.DONE, numbers=made.numbers, findings=made.findings, details=made.details,
+            bundle=f"../{trained.folder.name}/bundle",
+        )  # fmt: skip
+
+    compared = {"compressed": smaller.key} if smaller else {}
+    inputs = {"dataset": prepared.result.key, "bundle": trained.result.key, **compared}
+    return _step(life, "explain", inputs, (), work)
+
+
 def compressed_step(life: Life) -> Step:
     project = life.project
     prepared, trained, evaluated = (once(life, step) for step in (prepared_step, trained_step, evaluated_step))
@@ -266,6 +291,7 @@ def _next(project: Project, report: Report) -> str:
     if report.verdict is Verdict.REFUSED:
         return f"luodi report {project.folder}"
     after = {
-        "prepare": "train", "train": "evaluate", "search": "evaluate", "evaluate": "compress", "compress": "serve"
+        "prepare": "train", "train": "evaluate", "search": "evaluate", "evaluate": "compress", "explain": "compress",
+        "compress": "serve",
     }  # fmt: skip
     return " ".join(("luodi", after[report.verb], str(project.folder), *report.details.get("overrides", ())))

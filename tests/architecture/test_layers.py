@@ -18,7 +18,7 @@ LAYERS = (
     {"models", "modalities"},
     {"stages", "tasks", "report"},
     {"steps"},
-    {"lifecycle", "doctor", "predict", "propose", "runs", "screen"},
+    {"lifecycle", "doctor", "predict", "propose", "reasons", "runs", "screen"},
     {"cli"},
     {"__main__", "__init__"},
 )

@@ -147,6 +147,8 @@ FREE = (
     # `luodi train --search`: names of columns, a trial
     re.compile(r"\s*(?:Trial|试验)\s{2,}\w+\s{2,}(?:95 % interval|95% 区间)\s{2,}(?:Settings|设置)"),
     re.compile(r"\s*\d+\s{2,}\d\.\d{4}\s{2,}[\d.]+ – [\d.]+\s{2,}\S.*"),
+    # `luodi explain`: an answer or a part of the input, and a number
+    re.compile(r"\s*\S+\s{2,}[+-]?\d[\d.e-]*"),
     # `luodi runs`: names of columns, a result, a number or a setting of two results
     re.compile(r"\s*(?:Result|结果)(?:\s{2,}\w+){5}"),
     re.compile(r"\s*(?:prepare|train|evaluate|compress)-[0-9a-f]{12}\s{2,}\S.*"),

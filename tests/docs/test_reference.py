@@ -16,7 +16,7 @@ from handbook import DOCS, LANGUAGES
 VERDICTS = pytest.mark.parametrize("language", LANGUAGES)
 SPEAKING = (
     "stages/prepare/datasheet.py", "stages/prepare/giveaway.py", "stages/evaluate/findings.py",
-    "stages/evaluate/advice.py", "stages/compress/gate.py", "core/contract.py",
+    "stages/evaluate/advice.py", "stages/explain/findings.py", "stages/compress/gate.py", "core/contract.py",
 )  # fmt: skip
 NOT_ALONE = re.compile(
     r"kept|broken|accept[ .].*|the mention of the answer itself|the value|the (beginning|end) of the text"

@@ -15,6 +15,7 @@ EXTRA = {
     "tokenizers": "serve", "starlette": "serve", "uvicorn": "serve", "pyarrow": "tables", "openpyxl": "tables",
     "jinja2": "report", "PIL": "image", "gguf": "chat", "ray": "cluster", "peft": "lora", "optuna": "search",
     "tensorboard": "track", "mlflow": "track", "sqlalchemy": "track", "alembic": "track", "wandb": "track",
+    "rjieba": "explain",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
@@ -18,6 +19,15 @@ import numpy as np
 from luodi.core.types import Array, Floats, Prediction, X
 
 Predictor = Callable[[Sequence[X]], list[Prediction[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a reader takes as one: a word, a tile of a picture."""
+
+    name: str
+    regions: tuple[int, ...]
+    """Places among the modality's `regions`."""
 
 
 class Codec(ABC, Generic[X]):
@@ -81,6 +91,15 @@ class Modality(Codec[X]):
     @abstractmethod
     def hide(self, value: X, regions: Sequence[int]) -> X:
         """The value without these regions, as neutral as the kind allows."""
+
+    def units(self, value: X) -> Sequence[Unit]:
+        """Regions as a reader groups them, each of them in one unit. As it is: each alone."""
+        return [Unit(name, (place,)) for place, name in enumerate(self.regions(value))]
+
+    def heat(self, value: X, weights: Sequence[float]) -> str:
+        """A picture of it as a data URL, its regions coloured by these weights from -1 to 1; nothing where a value is
+        not for the eye."""
+        return ""
 
     @abstractmethod
     def perturb(self, value: X, rng: np.random.Generator) -> X:

@@ -22,7 +22,7 @@ from luodi.errors import ConfigError, InputError
 from luodi.messages import tr
 
 # Verbs that have settings of their own: stages/<verb>/config.py defines SETTINGS.
-CONFIGURED = ("prepare", "train", "evaluate", "compress", "serve")
+CONFIGURED = ("prepare", "train", "evaluate", "explain", "compress", "serve")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,8 +24,8 @@ from luodi.core.batching import batches_by_length, item_size
 from luodi.core.measure import Metric
 from luodi.core.modality import Codec, Modality
 from luodi.core.sampling import Sampling
-from luodi.core.types import Batch, Columns, Example, Item, Prediction, Row, X, Y
-from luodi.errors import ConfigError, DataError
+from luodi.core.types import Array, Batch, Columns, Example, Floats, Item, Prediction, Row, X, Y
+from luodi.errors import ConfigError, DataError, InputError
 from luodi.messages import tr
 
 if TYPE_CHECKING:  # the type only: core works without torch installed
@@ -166,6 +166,7 @@ class Task(ABC, Generic[X, Y]):
     default_epochs: ClassVar[int] = 3  # from pretrained weights
     default_frozen: ClassVar[float] = 0.5  # share of a pretrained encoder's layers that a CPU leaves as they are
     losses: ClassVar[tuple[str, ...]] = ()  # those of models/losses.py that may be chosen, its own first
+    strength_unit: ClassVar[str] = ""  # of `strength`; nothing where it is a probability
     quick_ms: ClassVar[int] = 50  # an answer that nobody waits for: the limit that `luodi new` proposes
 
     def __init__(self, schema: Schema | None = None, processor: Processor | None = None) -> None:
@@ -255,6 +256,39 @@ class Task(ABC, Generic[X, Y]):
     def examine(self, items: Sequence[Item], engine: Engine, metrics: Sequence[Metric]) -> list[Prediction[Y]]:
         """Answers to items with targets, and all else that these metrics ask for (`Prediction.examined`)."""
         return self.predict(items, engine)
+
+    def strength(self, inputs: Sequence[X], answer: Prediction[Y], processor: Processor, engine: Engine) -> Floats:
+        """How strongly each input gets this answer: what explanations are told in. As it is: the answer's probability;
+        where answers have none, 1 where it is the same and 0 where not."""
+        found = self.predict(self.encode(inputs, processor), engine)
+        name = str(self.output.encode(answer.value))
+        return np.array([
+            p.scores.get(name, 0.0) if p.scores else float(self.is_same(p.value, answer.value)) for p in found
+        ])  # fmt: skip
+
+    def aim(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """What gradients are taken of, for a batch whose labels are the answer to be explained: one number, higher the
+        stronger the answer. As it is: the loss turned round."""
+        return -self.loss(outputs, batch)
+
+    def owners(self, value: X, processor: Processor) -> Array:
+        """The region that each position of the value's item belongs to, -1 for none; methods that look at positions ask
+        for it. As it is, for items of one size: the region that changes a position when it is hidden. Raises InputError
+        where positions cannot be told apart."""
+        places = range(len(self.input.regions(value)))
+        first, *others = self.encode([value, *(self.input.hide(value, [i]) for i in places)], processor)
+        found: Array | None = None
+        for name, array in first.items():
+            if not np.issubdtype(array.dtype, np.floating) or array.ndim < 2:
+                continue
+            found = np.full(array.shape[:2], -1, np.int64)
+            for place, other in zip(places, others, strict=True):
+                found[(other[name] != array).any(axis=tuple(range(2, array.ndim)))] = place
+        if found is None:
+            message = tr("Gradients cannot be told apart by the parts of the input in the task {task}.")
+            hint = tr("Take --method occlusion or shapley.")
+            raise InputError(message.format(task=self.name), code="explain.method", hint=hint)
+        return found
 
     def is_same(self, one: Y, other: Y) -> bool:
         """Whether two answers are one to whoever reads them. As it is: equal on the wire."""

@@ -27,6 +27,8 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in JPEG
 _KINDS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"BM": "bmp", b"RIFF": "webp"}
 _GRID = 4  # tiles a side that can be hidden
 _THUMBNAIL = 96
+_FOR, _AGAINST = np.array([0.0, 114.0, 178.0]), np.array([217.0, 130.0, 0.0])
+_MOST_TINT = 0.75  # of the colour, so that the picture is still seen through it
 MOST_MIRRORED, LEAST_MIRRORED = 1000, 100  # pictures that are looked at in the mirror
 # Near copies. Of 5,000 photographs, those saved again as JPEG (quality 75: all, 50: 95 %), made a quarter smaller
 # (99 %), larger (all) or brighter (99 %) are found; of their 12.5 million pairs of different pictures none is taken for
@@ -122,6 +124,19 @@ class Image(Modality[Picture]):
         for place in regions:
             shown[found[place][2]] = neutral
         return Picture(write_png(shown))
+
+    def heat(self, value: Picture, weights: Sequence[float]) -> str:
+        """Grey, with blue over what speaks for an answer and orange over what speaks against it: people who see red and
+        green alike can tell these two."""
+        pixels = value.pixels()
+        told = np.repeat(_grey(pixels)[..., None], 3, axis=2).astype(np.float64)
+        told *= 255 / max(told.max(), 1)
+        for (_, _, place), weight in zip(_tiles(pixels), weights, strict=True):
+            share = _MOST_TINT * min(abs(weight), 1.0)
+            told[place] = (1 - share) * told[place] + share * (_FOR if weight > 0 else _AGAINST)
+        times = max(1, round(2 * _THUMBNAIL / max(pixels.shape[:2])))
+        height, width = (n * times for n in pixels.shape[:2])
+        return self.encode(Picture(write_png(resized(np.rint(told).astype(np.uint8), width, height, 0))))
 
     def perturb(self, value: Picture, rng: np.random.Generator) -> Picture:
         """One pixel to a side, a little more or less light, or the faint noise of a sensor."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from luodi.core.modality import Modality
+from luodi.core.modality import Modality, Unit
 from luodi.core.types import Array, Floats, Prediction
 from luodi.errors import DataError
 from luodi.messages import tr
@@ -76,6 +76,9 @@ class Prompt(Modality[Put]):
 
     def regions(self, value: Put) -> Sequence[str]:
         return _TEXT.regions(_last(value))
+
+    def units(self, value: Put) -> Sequence[Unit]:
+        return _TEXT.units(_last(value))
 
     def hide(self, value: Put, regions: Sequence[int]) -> Put:
         return _with_last(value, _TEXT.hide(_last(value), regions))

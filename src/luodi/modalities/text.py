@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from luodi.core.modality import Modality
+from luodi.core.modality import Modality, Unit
 from luodi.core.types import Array, Floats, Prediction
 from luodi.errors import DataError
 from luodi.messages import tr
@@ -63,6 +63,24 @@ class Text(Modality[str]):
     def regions(self, value: str) -> Sequence[str]:
         return [match.group() for match in _REGION.finditer(value)]
 
+    def units(self, value: str) -> Sequence[Unit]:
+        """Words: Chinese characters are joined as a dictionary and a model of words say (jieba)."""
+        matches = list(_REGION.finditer(value))
+        is_han = [re.fullmatch(f"[{HAN}]", match.group()) is not None for match in matches]
+        if not any(is_han):
+            return super().units(value)
+        from luodi.backends.rjieba import cut
+
+        word = np.searchsorted(np.cumsum([len(part) for part in cut(value)]), [m.start() for m in matches], "right")
+        groups: list[list[int]] = []
+        for place in range(len(matches)):
+            joins = groups and is_han[place] and is_han[place - 1] and word[place] == word[place - 1]
+            if joins:
+                groups[-1].append(place)
+            else:
+                groups.append([place])
+        return [Unit("".join(matches[i].group() for i in group), tuple(group)) for group in groups]
+
     def hide(self, value: str, regions: Sequence[int]) -> str:
         """Without the words at these places; what stood beside them closes up."""
         hidden = set(regions)
@@ -99,6 +117,16 @@ class Text(Modality[str]):
         from luodi.backends.sklearn import fit_tfidf
 
         return "tfidf", fit_tfidf(inputs, targets, seed=seed)
+
+
+def owners_of(value: str, offsets: Array) -> Array:
+    """Which region each stretch of the text (T x 2 characters) belongs to; -1 where it is none. A stretch over several
+    belongs to the first."""
+    spans = np.array([match.span() for match in _REGION.finditer(value)], np.int64).reshape(-1, 2)
+    first = np.searchsorted(spans[:, 1], offsets[:, 0], side="right")
+    ends = np.append(spans[:, 0], np.iinfo(np.int64).max)[np.minimum(first, len(spans))]
+    is_real = (offsets[:, 1] > offsets[:, 0]) & (ends < offsets[:, 1])
+    return np.where(is_real, first, -1)
 
 
 def cut_middle(ids: Array, longest: int) -> Array:

@@ -73,7 +73,7 @@ def write_page(
 
 
 def make_page(project_title: str, reports: Mapping[str, Report], language: str, about: About) -> str:
-    templates = _templates()
+    templates = templates_of_pages()
     verbs = [v for v in VERBS if v in reports]
     contract = latest_contract([reports[v] for v in verbs])
     verdict = overall([reports[v] for v in verbs])
@@ -199,7 +199,7 @@ def _unit(report: Report, row: Mapping[str, Any]) -> str:
     return measured.unit if measured else ""
 
 
-def _templates() -> dict[str, str]:
+def templates_of_pages() -> dict[str, str]:
     """The page's own, and `<verb>.html` of each stage that has a section."""
     own = {
         part.name: part.read_text(encoding="utf-8")

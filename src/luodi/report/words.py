@@ -125,6 +125,9 @@ def _measured_names() -> Mapping[str, str]:
         "hog": tr("histograms of gradients and colours, and linear model"),
         "dictionary": tr("entities of the training texts, looked up"),
         "windows": tr("linear model of neighbouring characters"),
+        "above_random": tr("Fall of the answer, above random orders"), "reasons": tr("these reasons"),
+        "random": tr("parts in random order"), "reversed": tr("these reasons turned round"),
+        "same_reasons": tr("Rank agreement with the compressed model"),
         "kept": tr("kept"), "broken": tr("broken"), "open": tr("open"),
     }  # fmt: skip
 

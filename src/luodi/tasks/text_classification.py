@@ -23,7 +23,7 @@ from luodi.modalities.label import (
     stacked_labels,
     with_labels,
 )
-from luodi.modalities.text import Text, cut_middle, ngram_buckets, text_likeness
+from luodi.modalities.text import Text, cut_middle, ngram_buckets, owners_of, text_likeness
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,6 +74,9 @@ class TextClassification(OnePassTask[str, str]):
         for item, text in zip(items, inputs if self.schema.ngrams else (), strict=False):
             item["ngrams"] = ngram_buckets(text, self.schema.ngrams)
         return with_labels(items, self.schema.labels, targets)
+
+    def owners(self, value: str, processor: Processor) -> Array:
+        return owners_of(value, cut_middle(processor.encode([value])[0]["offsets"], self.schema.max_length))
 
     def collate(self, items: Sequence[Item]) -> Batch:
         ids = [item["input_ids"] for item in items]

@@ -29,7 +29,7 @@ from luodi.core.task import (
     Schema,
     Writer,
 )
-from luodi.core.types import Array, Batch, Columns, Example, Item, Prediction, Row
+from luodi.core.types import Array, Batch, Columns, Example, Floats, Item, Prediction, Row
 from luodi.errors import DataError
 from luodi.messages import tr
 from luodi.modalities.prompt import Message, Prompt, Put, question, said
@@ -66,6 +66,7 @@ class TextGeneration(GenerativeTask[Put, str]):
     losses: ClassVar = ("cross_entropy", "label_smoothing")
     default_model = "llama:tiny"
     quick_ms = 2000
+    strength_unit: ClassVar = "bits"
 
     @classmethod
     def recognise(cls, table: Mapping[str, Sequence[Any]]) -> Recognition | None:
@@ -189,6 +190,13 @@ class TextGeneration(GenerativeTask[Put, str]):
             for told, right in zip(found, self._ranks(items, engine), strict=True):
                 told.update({} if right is None else {NEXT_LINE: right})
         return [replace(answer, examined=told) for answer, told in zip(answers, found, strict=True)]
+
+    def strength(self, inputs: Sequence[Put], answer: Prediction[str], processor: Processor, engine: Engine) -> Floats:
+        """Bits of the answer after each input, turned round: -20 is a likelier answer than -30."""
+        items = self.encode(inputs, processor, [answer.value] * len(inputs))
+        wholes = [np.concatenate([item["input_ids"], item[LABELS][-1:]]) for item in items]
+        found = self._bits(engine, wholes, [int(item["prompt"]) for item in items])
+        return np.array([-float(bits.sum()) for bits in found])
 
     def baselines(self, examples: Sequence[Example[Put, str]], *, seed: int) -> Mapping[str, Baseline[Put, str]]:
         most = self.schema.sampling.max_new_tokens

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from luodi.core.batching import pad
-from luodi.core.task import LABELS, Base, Baseline, OnePassTask, Processor, Recognition, Schema
-from luodi.core.types import Array, Batch, Example, Item, Prediction
+from luodi.core.task import LABELS, Base, Baseline, Engine, OnePassTask, Processor, Recognition, Schema
+from luodi.core.types import Array, Batch, Example, Floats, Item, Prediction
 from luodi.errors import DataError
 from luodi.messages import tr
 from luodi.modalities.number import NUMBER_METRICS, Number, middle_and_spread, readable
-from luodi.modalities.text import Text, cut_middle, text_likeness
+from luodi.modalities.text import Text, cut_middle, owners_of, text_likeness
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +38,7 @@ class TextRegression(OnePassTask[str, float]):
     name = "text_regression"
     input, output = Text(), Number()
     metrics: ClassVar = NUMBER_METRICS
+    strength_unit: ClassVar = "units"
     losses: ClassVar = ("mse", "huber")  # squared error is what R2 is made of
 
     @classmethod
@@ -75,6 +76,9 @@ class TextRegression(OnePassTask[str, float]):
             item[LABELS] = np.array((target - self.schema.middle) / self.schema.spread, np.float32)
         return [*items]
 
+    def owners(self, value: str, processor: Processor) -> Array:
+        return owners_of(value, cut_middle(processor.encode([value])[0]["offsets"], self.schema.max_length))
+
     def collate(self, items: Sequence[Item]) -> Batch:
         """`labels`: B, in spreads from the middle of the training rows."""
         ids = [item["input_ids"] for item in items]
@@ -90,6 +94,16 @@ class TextRegression(OnePassTask[str, float]):
         from luodi.models.losses import number_loss
 
         return number_loss(self.objective, outputs["logits"][:, 0], batch[LABELS])
+
+    def aim(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The number itself, in spreads."""
+        return outputs["logits"][:, 0].mean()
+
+    def strength(
+        self, inputs: Sequence[str], answer: Prediction[float], processor: Processor, engine: Engine
+    ) -> Floats:
+        """The number that each gets."""
+        return np.array([found.value for found in self.predict(self.encode(inputs, processor), engine)])
 
     def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]], items: Sequence[Item]) -> list[Prediction[float]]:
         numbers = outputs["logits"][:, 0].astype(np.float64) * self.schema.spread + self.schema.middle

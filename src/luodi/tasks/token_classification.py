@@ -18,8 +18,8 @@ import numpy as np
 
 from luodi.backends.tokenizers import TextProcessor, by_units
 from luodi.core.batching import pad
-from luodi.core.task import IGNORED, LABELS, Base, Baseline, OnePassTask, Processor, Recognition, Schema
-from luodi.core.types import Array, Batch, Columns, Example, Item, Prediction, Row
+from luodi.core.task import IGNORED, LABELS, Base, Baseline, Engine, OnePassTask, Processor, Recognition, Schema
+from luodi.core.types import Array, Batch, Columns, Example, Floats, Item, Prediction, Row
 from luodi.errors import DataError
 from luodi.messages import tr
 from luodi.modalities.label import softmax
@@ -122,6 +122,17 @@ class TokenClassification(OnePassTask[str, Entities]):
         logits, tags = outputs["logits"].flatten(0, 1), batch[LABELS].flatten()
         summed = class_loss(self.objective, logits, tags, reduction="sum")
         return summed / (tags != IGNORED).sum().clamp(min=1)
+
+    def strength(
+        self, inputs: Sequence[str], answer: Prediction[Entities], processor: Processor, engine: Engine
+    ) -> Floats:
+        """How much of the answer is still found: its entities by their words, since places move when words are hidden.
+        Of an answer without entities: 1 where none is found."""
+        wanted = Counter((span.label, span.text) for span in answer.value)
+        found = self.predict(self.encode(inputs, processor), engine)
+        kept = [(Counter((s.label, s.text) for s in p.value) & wanted).total() for p in found]
+        alone = [float(not p.value) for p in found]
+        return np.array([k / wanted.total() for k in kept] if wanted else alone)
 
     def slices(self, example: Example[str, Entities]) -> Mapping[str, str]:
         """Texts without an entity are in no slice of their number: what is found in them can only be wrong, so that F1

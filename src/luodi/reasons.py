@@ -1,0 +1,117 @@
+"""Single inputs explained: the reasons, whether they hold, and the training rows that lie beside them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luodi.core.bundle import Bundle, open_bundle, read_manifest
+from luodi.core.datasets import load_split
+from luodi.core.project import Project
+from luodi.core.report import Report, Verdict
+from luodi.errors import InputError
+from luodi.messages import language, tr
+from luodi.stages.explain.config import GRADIENTS, ExplainSettings
+from luodi.stages.explain.explain import as_row, explain, reasons_of
+from luodi.stages.explain.faithfulness import FEWEST, rank_agreement
+from luodi.stages.explain.findings import find
+from luodi.stages.explain.nearness import Beside, beside, neighbours
+
+MOST_SHOWN = 12
+"""Parts in the terminal's table, the strongest; the page shows all."""
+NEAREST_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """Who is asked, and what is known beside it."""
+
+    bundle: Bundle[Any, Any]
+    trained: Bundle[Any, Any] | None = None
+    """What a compressed Bundle was made from."""
+    known: Beside[Any, Any] | None = None
+
+
+def explain_inputs(
+    asked: Asked, inputs: Sequence[str], settings: ExplainSettings, page: Path | None = None
+) -> Report:  # fmt: skip
+    """Inputs are read as cells of a table are. `page`: a file to write, with the parts in colour."""
+    began = time.perf_counter()
+    if page and not page.parent.is_dir():
+        raise InputError(tr("There is no folder {folder}.").format(folder=page.parent), code="explain.folder")
+    rows = [_explained(asked, asked.bundle.task.input.load(cell, Path()), settings) for cell in inputs]
+    if page:
+        from luodi.report.reasons import write_reasons
+
+        write_reasons(page, rows, language())
+    return Report(
+        verb="explain", verdict=Verdict.DONE, bundle=str(asked.bundle.path), report=str(page or ""),
+        findings=tuple(line for row in rows for line in row["findings"]), details={"explained": rows},
+        seconds=time.perf_counter() - began,
+    )  # fmt: skip
+
+
+def asked_project(project: Project, settings: ExplainSettings) -> Asked:
+    """Its newest Bundle: the compressed one, where there is one and the method needs no gradients. Raises InputError
+    where nothing has been trained."""
+    trained, compressed = (project.store.latest(verb) for verb in ("train", "compress"))
+    if trained is None:
+        message = tr("{folder} has no trained Bundle yet.").format(folder=project.folder)
+        raise InputError(message, code="explain.untrained", hint=f"luodi train {project.folder}")
+    first = open_bundle(trained.path / "bundle")
+    smaller = compressed.path / "bundle" if compressed else None
+    is_its_own = smaller is not None and first.identity in read_manifest(smaller).parents
+    known = _known(project, first, settings)
+    if smaller is None or not is_its_own or settings.method in GRADIENTS:
+        return Asked(bundle=first, known=known)
+    return Asked(bundle=open_bundle(smaller), trained=first, known=known)
+
+
+def as_rows(details: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The table that a terminal shows: of each input its answer, then its strongest parts. Of rows of a project, the
+    words that count."""
+    if details.get("words"):
+        rows = [(str(w["answer"]), ", ".join(word["name"] for word in w["words"]) or "-") for w in details["words"]]
+        return [(tr("Answer"), tr("Parts that speak most for it")), *rows]
+    if "rows" in details:
+        return []
+    table: list[tuple[str, ...]] = []
+    for row in details.get("explained", ()):
+        sure = "" if row["confidence"] is None else f"{row['confidence']:.3f}"
+        table.append((_short(row["answer"]), sure))
+        strongest = sorted(row["units"], key=lambda u: -abs(u["weight"]))[:MOST_SHOWN]
+        table += [(f"  {_short(u['name'])}", f"{u['weight']:+.3g} {row['unit']}".strip()) for u in strongest]
+        table += [
+            (f"  {_short(n['input'])}", tr("training row, {alike:.0%} alike: {target}").format(
+                alike=n["alike"], target=_short(n["target"])
+            ))
+            for n in row["nearest"][:NEAREST_SHOWN]
+        ]  # fmt: skip
+    return table
+
+
+def _known(project: Project, trained: Bundle[Any, Any], settings: ExplainSettings) -> Beside[Any, Any] | None:
+    prepared = project.store.latest("prepare")
+    if prepared is None or not settings.neighbours:
+        return None
+    return beside(trained, load_split(prepared.path, "train", trained.task))
+
+
+def _explained(asked: Asked, value: Any, settings: ExplainSettings) -> dict[str, Any]:
+    explained = explain(asked.bundle, value, settings)
+    row = as_row(asked.bundle, explained)
+    row["agreement"] = None
+    if asked.trained and len(explained.units) >= FEWEST:
+        row["agreement"] = rank_agreement(explained.weights, reasons_of(asked.trained, explained, settings))
+    row["nearest"] = neighbours(asked.known, value, explained.answer, settings.neighbours) if asked.known else []
+    row["findings"] = find(row)
+    return row
+
+
+def _short(text: str) -> str:
+    """One line that a terminal can show: no control characters of a stranger's text."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain if len(plain) <= 40 else plain[:39] + "…"
