@@ -53,8 +53,12 @@ def train(folder: str = ".", *settings: str, estimate: bool = False, search: str
     return lifecycle.search(project, trials) if trials else lifecycle.train(project)
 
 
-def evaluate(folder: str = ".", *settings: str) -> Report:
-    return _verb("evaluate", folder, settings)
+def evaluate(folder: str = ".", other: str = "", *settings: str) -> Report:
+    if not other or "=" in other:
+        return _verb("evaluate", folder, (other, *settings) if other else settings)
+    from luodi.lifecycle import compare
+
+    return compare(_open(folder, settings), Path(other))
 
 
 def explain(folder: str = ".", *texts: str, method: str = "", html: str = "") -> Report:
@@ -201,6 +205,7 @@ def _words() -> Mapping[str, str]:
         "doctor": tr("look at the machine and what is installed"),
         "schema": tr("print the JSON schema of luodi.yaml"),
         "folder": tr("a project (the folder that holds luodi.yaml), a Bundle or smollm2; here where none is named"),
+        "other": tr("another project or Bundle to compare with, on the test rows of the first"),
         "settings": tr("key=value, stage.key=value: laid over luodi.yaml"),
         "texts": tr("inputs as a table would hold them (a text, a picture's file); none: validation rows"),
         "method": tr("occlusion, shapley, gradient or integrated"),
@@ -369,6 +374,10 @@ def _table(done: Report) -> list[tuple[str, ...]]:
         from luodi.reasons import as_rows as reason_rows
 
         return reason_rows(done.details)
+    if done.verb == "evaluate" and "names" in done.details:
+        from luodi.runs import side_by_side
+
+        return side_by_side(done)
     from luodi.runs import as_rows
 
     return as_rows(done.details) if done.verb == "runs" else []

@@ -28,11 +28,13 @@ from luodi.steps import (
     TRAINED_BY,
     Life,
     Step,
+    compared_step,
     compressed_step,
     evaluated_step,
     explained_step,
     learned_from,
     live,
+    newest_made,
     once,
     prepared_step,
     search_inputs,
@@ -58,6 +60,20 @@ def train(project: Project) -> Report:
 def evaluate(project: Project) -> Report:
     """The Bundle on rows that nothing was chosen on, against the contract and the baselines."""
     return live("evaluate", project, (prepared_step, evaluated_step))
+
+
+def compare(project: Project, other: Path) -> Report:
+    """The newest Bundle of a project and another one, a Bundle or the newest one of a project, on test rows that
+    neither has learned from."""
+    from luodi.core.project import open_project
+
+    path = as_bundle(other)
+    theirs = path if path is not None else newest_made(open_project(other)).path / "bundle"
+
+    def step(life: Life) -> Step:
+        return compared_step(life, theirs)
+
+    return live("evaluate", project, (step,))
 
 
 def explain(project: Project) -> Report:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luodi.core.bundle import Bundle, open_bundle, read_manifest
+from luodi.core.bundle import Bundle, open_bundle
 from luodi.core.datasets import load_split
 from luodi.core.project import Project
 from luodi.core.report import Report, Verdict
+from luodi.core.store import Result
 from luodi.errors import InputError
 from luodi.messages import language, tr
 from luodi.stages.explain.config import GRADIENTS, ExplainSettings
@@ -19,6 +20,7 @@ from luodi.stages.explain.explain import as_row, explain, reasons_of
 from luodi.stages.explain.faithfulness import FEWEST, rank_agreement
 from luodi.stages.explain.findings import find
 from luodi.stages.explain.nearness import Beside, beside, neighbours
+from luodi.steps import made_from, newest_made
 
 MOST_SHOWN = 12
 """Parts in the terminal's table, the strongest; the page shows all."""
@@ -44,7 +46,7 @@ def explain_inputs(
         raise InputError(tr("There is no folder {folder}.").format(folder=page.parent), code="explain.folder")
     rows = [_explained(asked, asked.bundle.task.input.load(cell, Path()), settings) for cell in inputs]
     if page:
-        from luodi.report.reasons import write_reasons
+        from luodi.report.single import write_reasons
 
         write_reasons(page, rows, language())
     return Report(
@@ -57,17 +59,14 @@ def explain_inputs(
 def asked_project(project: Project, settings: ExplainSettings) -> Asked:
     """Its newest Bundle: the compressed one, where there is one and the method needs no gradients. Raises InputError
     where nothing has been trained."""
-    trained, compressed = (project.store.latest(verb) for verb in ("train", "compress"))
-    if trained is None:
-        message = tr("{folder} has no trained Bundle yet.").format(folder=project.folder)
-        raise InputError(message, code="explain.untrained", hint=f"luodi train {project.folder}")
+    made = newest_made(project)
+    is_compressed = made.verb == "compress"
+    trained = made_from(project.store, made, "train") if is_compressed else made
     first = open_bundle(trained.path / "bundle")
-    smaller = compressed.path / "bundle" if compressed else None
-    is_its_own = smaller is not None and first.identity in read_manifest(smaller).parents
-    known = _known(project, first, settings)
-    if smaller is None or not is_its_own or settings.method in GRADIENTS:
+    known = _known(made_from(project.store, made, "prepare"), first, settings)
+    if not is_compressed or settings.method in GRADIENTS:
         return Asked(bundle=first, known=known)
-    return Asked(bundle=open_bundle(smaller), trained=first, known=known)
+    return Asked(bundle=open_bundle(made.path / "bundle"), trained=first, known=known)
 
 
 def as_rows(details: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -93,9 +92,8 @@ def as_rows(details: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return table
 
 
-def _known(project: Project, trained: Bundle[Any, Any], settings: ExplainSettings) -> Beside[Any, Any] | None:
-    prepared = project.store.latest("prepare")
-    if prepared is None or not settings.neighbours:
+def _known(prepared: Result, trained: Bundle[Any, Any], settings: ExplainSettings) -> Beside[Any, Any] | None:
+    if not settings.neighbours:
         return None
     return beside(trained, load_split(prepared.path, "train", trained.task))
 

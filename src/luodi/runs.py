@@ -163,6 +163,13 @@ def as_rows(details: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [head, *numbers, *settings]
 
 
+def side_by_side(done: Report) -> list[tuple[str, ...]]:
+    """The table of `luodi evaluate A B`: each score of the two."""
+    names = [key.removeprefix("first.") for key in done.numbers if key.startswith("first.")]
+    rows = [(n, *(_say_number(done.numbers[f"{side}.{n}"]) for side in ("first", "second"))) for n in names]
+    return [("", *map(str, done.details["names"])), *rows]
+
+
 def _row(shelf: Shelf, result: Result, state: State) -> dict[str, Any]:
     report = read_report(result.path / _REPORT)
     name, number = _main_number(report)

@@ -19,9 +19,11 @@ from luodi.core.datasets import load_dataset, load_split, save_dataset
 from luodi.core.project import Project
 from luodi.core.report import Report, Verdict, keep_report, read_report
 from luodi.core.stopping import stop_if_asked
-from luodi.core.store import KEY_LENGTH, MANIFEST, Result, hash_json
-from luodi.errors import DataError
-from luodi.messages import language
+from luodi.core.store import KEY_LENGTH, MANIFEST, Result, Store, hash_json
+from luodi.core.task import Task
+from luodi.core.types import Example
+from luodi.errors import DataError, InputError
+from luodi.messages import language, tr
 
 if TYPE_CHECKING:
     from luodi.stages.train.config import TrainSettings
@@ -178,15 +180,78 @@ def evaluated_step(life: Life) -> Step:
     return _step(life, "evaluate", inputs, ("accept", "seed"), work)
 
 
+def compared_step(life: Life, theirs: Path) -> Step:
+    """Rows that the other Bundle has learned from are left out, where it is known what these were."""
+    from luodi.report.single import write_comparison
+    from luodi.stages.evaluate.compare import COMPARISON, compare, rows_not_seen
+
+    project = life.project
+    made = newest_made(project)
+    prepared = made_from(project.store, made, "prepare")
+    names = label_of(made.path / "bundle"), label_of(theirs)
+
+    def work(folder: Path) -> Report:
+        ours, others = open_bundle(made.path / "bundle"), open_bundle(theirs)
+        openings = project.store.count_test_opening(prepared.key, "compare", folder.stem)
+        test = load_split(prepared.path, "test", ours.task)
+        kept, told = rows_not_seen(ours.task, test, rows_seen_by(theirs, ours.task), names[1])
+        found = compare(ours, others, kept, [limit.name for limit in project.contract.quality], folder, names)
+        report = Report(
+            verb="evaluate", verdict=Verdict.DONE, numbers=found.numbers, findings=(*found.findings, *told),
+            details={**found.details, "openings": openings},
+        )  # fmt: skip
+        write_comparison(folder / COMPARISON, report, language())
+        return report
+
+    inputs = {"dataset": prepared.key, "bundle": made.key, "other": read_manifest(theirs).seal}
+    step = _step(life, "compare", inputs, ("accept",), work)
+    return replace(step, report=replace(step.report, report=str(step.folder / COMPARISON), next=""))
+
+
+def newest_made(project: Project) -> Result:
+    """The newest trained result, or what became of it by compression. Raises InputError where there is none."""
+    trained, smaller = (project.store.latest(verb) for verb in ("train", "compress"))
+    if trained is None:
+        message = tr("{folder} has no trained Bundle yet.").format(folder=project.folder)
+        raise InputError(message, code="project.untrained", hint=f"luodi train {project.folder}")
+    return smaller if smaller is not None and trained.key in smaller.parents else trained
+
+
+def made_from(store: Store, result: Result, verb: str) -> Result:
+    """The result of another verb that this one was made from. Raises InputError where it has been removed."""
+    found = next((r for r in store.results() if r.verb == verb and r.key in result.parents), None)
+    if found is None:
+        message = tr("What {name} was made from is gone: its result of {verb} has been removed.")
+        raise InputError(
+            message.format(name=result.name, verb=verb), code="project.removed", hint=tr("Run the project anew.")
+        )
+    return found
+
+
+def rows_seen_by(bundle: Path, task: Task[Any, Any]) -> Sequence[Example[Any, Any]] | None:
+    """What a Bundle in a project's runs/ learned from and was chosen by; None where that is not known."""
+    root = bundle.resolve().parent.parent
+    own = next((r for r in Store(root).results() if r.path.resolve() == bundle.resolve().parent), None)
+    if own is None:
+        return None
+    prepared = made_from(Store(root), own, "prepare")
+    return [row for name in ("train", "validation") for row in load_split(prepared.path, name, task)]
+
+
+def label_of(bundle: Path) -> str:
+    """A name that tells Bundles of several projects apart."""
+    folder = bundle.resolve().parent
+    return f"{folder.parents[1].name}/{folder.name}" if folder.parent.name == "runs" else bundle.resolve().name
+
+
 def explained_step(life: Life) -> Step:
     """Of validation rows, since the test rows are opened sparingly. Where the Bundle has been compressed already, it is
     held against what became of it."""
     from luodi.stages.explain.rows import explain_rows
 
     project, prepared, trained = life.project, once(life, prepared_step), once(life, trained_step)
-    smaller = project.store.latest("compress")
-    if smaller is not None and trained.result.key not in smaller.parents:
-        smaller = None
+    newest = project.store.latest("compress")
+    smaller = newest if newest is not None and trained.result.key in newest.parents else None
 
     def work(folder: Path) -> Report:
         bundle = open_bundle(trained.folder / "bundle")

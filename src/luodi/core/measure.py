@@ -65,10 +65,12 @@ def resample_weights(n: int, *, draws: int = DRAWS, seed: int = 0) -> Floats:
     return rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
 
 
-def with_interval(metric: Metric, sums: Floats, *, seed: int = 0) -> Measure:
-    """Percentile bootstrap over examples. Raises ValueError without examples."""
+def with_interval(metric: Metric, sums: Floats, *, groups: Sequence[str] = (), seed: int = 0) -> Measure:
+    """Percentile bootstrap over examples; over whole groups, where examples of one group (one user, one document) are
+    alike. Raises ValueError without examples."""
     if not len(sums):
         raise ValueError("no examples to measure on")
+    count, sums = len(sums), by_group(sums, groups)
     value = float(metric.pool(sums.sum(0)))
     spread = metric.pool(_resampled(sums, seed))
     low, high = map(float, np.quantile(spread, [0.025, 0.975]))
@@ -77,13 +79,25 @@ def with_interval(metric: Metric, sums: Floats, *, seed: int = 0) -> Measure:
         # (Clopper & Pearson 1934): the share at which so many in a row would still happen once in forty times.
         bound = 0.025 ** (1 / len(sums))
         low, high = (bound, 1.0) if value == 1.0 else (0.0, 1 - bound)
-    return Measure(value=value, low=low, high=high, n=len(sums), unit=metric.unit)
+    return Measure(value=value, low=low, high=high, n=count, unit=metric.unit)
 
 
-def difference(metric: Metric, ours: Floats, theirs: Floats, *, seed: int = 0) -> Measure:
+def by_group(sums: Floats, groups: Sequence[str]) -> Floats:
+    """One row for each group, added up; an example of no group ("") is one by itself."""
+    if not any(groups):
+        return sums
+    places: dict[str, int] = {}
+    own = [places.setdefault(group or f"\0{i}", len(places)) for i, group in enumerate(groups)]
+    found = np.zeros((len(places), sums.shape[1]))
+    np.add.at(found, own, sums)
+    return found
+
+
+def difference(
+    metric: Metric, ours: Floats, theirs: Floats, *, groups: Sequence[str] = (), seed: int = 0
+) -> Measure:
     """Ours minus theirs on the same examples, each draw taking the same examples of both (paired)."""
-    both = np.concatenate([ours, theirs], axis=1)
-    drawn = _resampled(both, seed)
+    drawn = _resampled(by_group(np.concatenate([ours, theirs], axis=1), groups), seed)
     k = ours.shape[1]
     spread = metric.pool(drawn[:, :k]) - metric.pool(drawn[:, k:])
     value = float(metric.pool(ours.sum(0)) - metric.pool(theirs.sum(0)))
@@ -91,9 +105,11 @@ def difference(metric: Metric, ours: Floats, theirs: Floats, *, seed: int = 0) -
     return Measure(value=value, low=float(low), high=float(high), n=len(ours), unit=metric.unit)
 
 
-def paired_p(metric: Metric, ours: Floats, theirs: Floats, *, seed: int = 0) -> float:
+def paired_p(
+    metric: Metric, ours: Floats, theirs: Floats, *, groups: Sequence[str] = (), seed: int = 0
+) -> float:
     """Two-sided bootstrap p that ours and theirs are equal, for metrics that McNemar does not fit."""
-    drawn = _resampled(np.concatenate([ours, theirs], axis=1), seed)
+    drawn = _resampled(by_group(np.concatenate([ours, theirs], axis=1), groups), seed)
     k = ours.shape[1]
     spread = metric.pool(drawn[:, :k]) - metric.pool(drawn[:, k:])
     tail = min(float((spread <= 0).mean()), float((spread >= 0).mean()))

@@ -113,6 +113,11 @@ class Modality(Codec[X]):
     def slices(self, value: X) -> Mapping[str, str]:
         """Slice family to slice: {"length": "short", "language": "zh"}."""
 
+    def traits(self, value: X) -> frozenset[str]:
+        """Words by which a reader could say what the value has in it; weak parts of the data are searched among them.
+        As it is: none."""
+        return frozenset()
+
     @abstractmethod
     def baseline(self, inputs: Sequence[X], targets: Sequence[str], *, seed: int) -> tuple[str, Predictor[X]]:
         """Its name and a fitted cheap classical model that any Transformer must beat."""

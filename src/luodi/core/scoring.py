@@ -29,11 +29,11 @@ def score(
     task: Task[X, Y], examples: Sequence[Example[X, Y]], predictions: Sequence[Prediction[Y]], metric: Metric
 ) -> dict[str, Measure]:
     """All metrics on all examples, and `metric` on each slice: {"accuracy": ..., "slices.language.zh": ...}."""
-    targets = [e.target for e in examples]
-    numbers = {m.name: with_interval(m, m.sums(targets, predictions)) for m in task.metrics}
+    targets, groups = [e.target for e in examples], [e.group for e in examples]
+    numbers = {m.name: with_interval(m, m.sums(targets, predictions), groups=groups) for m in task.metrics}
     for name, places in slices_of(task, examples).items():
         part = metric.sums([targets[i] for i in places], [predictions[i] for i in places])
-        numbers[f"slices.{name}"] = with_interval(metric, part)
+        numbers[f"slices.{name}"] = with_interval(metric, part, groups=[groups[i] for i in places])
     return numbers
 
 
@@ -50,16 +50,17 @@ def against(
     examples: Sequence[Example[X, Y]], predictions: Sequence[Prediction[Y]],
     simple: Mapping[str, Sequence[Prediction[Y]]], metric: Metric,
 ) -> dict[str, tuple[Measure, float]]:  # fmt: skip
-    """Baseline name to (how far we are above it, paired p). McNemar where an answer is right or wrong."""
-    targets = [e.target for e in examples]
+    """Baseline name to (how far we are above it, paired p). McNemar where an answer is right or wrong and examples have
+    no groups."""
+    targets, groups = [e.target for e in examples], [e.group for e in examples]
     found = {}
     for name, theirs_answers in simple.items():
         ours, theirs = (metric.sums(targets, answers) for answers in (predictions, theirs_answers))
-        gap = difference(metric, ours, theirs)
-        if np.isin(ours, (0.0, 1.0)).all() and ours.shape[1] == 2:
+        gap = difference(metric, ours, theirs, groups=groups)
+        if not any(groups) and np.isin(ours, (0.0, 1.0)).all() and ours.shape[1] == 2:
             p = mcnemar([bool(v) for v in ours[:, 0]], [bool(v) for v in theirs[:, 0]])
         else:
-            p = paired_p(metric, ours, theirs)
+            p = paired_p(metric, ours, theirs, groups=groups)
         found[name] = (gap if metric.higher_is_better else _negated(gap), p)
     return found
 

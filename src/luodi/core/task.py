@@ -133,7 +133,9 @@ class Schema:
     spread: float = 1.0
     """Their standard deviation."""
     threshold: float | None = None
-    """Smallest confidence for the first label of two; chosen on validation."""
+    """Smallest probability for the second label of two; chosen on validation. None: the larger one is taken."""
+    temperature: float = 1.0
+    """What logits are divided by, so that confidences are true; chosen on validation."""
     objective: Objective | None = None
     """What it was trained by, where that is not the task's own."""
     template: str = ""

@@ -83,6 +83,9 @@ class Prompt(Modality[Put]):
     def hide(self, value: Put, regions: Sequence[int]) -> Put:
         return _with_last(value, _TEXT.hide(_last(value), regions))
 
+    def traits(self, value: Put) -> frozenset[str]:
+        return _TEXT.traits(said(value))
+
     def perturb(self, value: Put, rng: np.random.Generator) -> Put:
         return _with_last(value, _TEXT.perturb(_last(value), rng))
 

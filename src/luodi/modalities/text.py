@@ -90,6 +90,9 @@ class Text(Modality[str]):
             value = value[:start] + value[end:]
         return value
 
+    def traits(self, value: str) -> frozenset[str]:
+        return frozenset(unit.name.casefold() for unit in self.units(value) if any(c.isalpha() for c in unit.name))
+
     def perturb(self, value: str, rng: np.random.Generator) -> str:
         """One slip of the finger: a character doubled, or two neighbours swapped."""
         if len(value) < 2:

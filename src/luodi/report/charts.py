@@ -144,6 +144,14 @@ def calibration_plot(bins: Sequence[dict[str, Any]], label: str) -> Svg:
     return plot(Axes(x=x, y=y, label=label, lines=[[(x.low, x.low), (1, 1)]]), dots)
 
 
+def abstention_plot(rows: Sequence[dict[str, Any]], label: str) -> Svg:
+    """Share of right answers over the share that is answered, the surest first."""
+    dots = [Dot(x=r["share"], y=r["value"], low=r["low"], high=r["high"]) for r in rows]
+    y = scale_of([v for r in rows for v in (r["low"], r["high"])], margin=0.1)
+    line = [(r["share"], r["value"]) for r in rows]
+    return plot(Axes(x=Scale(low=0.47, high=1.03), y=y, label=label, lines=[line]), dots)
+
+
 def letters(count: int) -> list[str]:
     """A, B, ... Z, AA, ...: names short enough to stand in a bubble."""
     return [("" if i < 26 else chr(64 + i // 26)) + chr(65 + i % 26) for i in range(count)]

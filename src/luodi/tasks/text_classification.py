@@ -118,4 +118,5 @@ class TextClassification(OnePassTask[str, str]):
         return {**super().slices(example), "class": example.target}
 
     def decode(self, outputs: Mapping[str, np.ndarray[Any, Any]], items: Sequence[Item]) -> list[Prediction[str]]:
-        return answers_of(softmax(outputs["logits"]), self.schema.labels, self.schema.threshold)
+        chances = softmax(outputs["logits"] / self.schema.temperature)
+        return answers_of(chances, self.schema.labels, self.schema.threshold)

@@ -17,6 +17,7 @@ SURE = 0.95
 FLAT = 0.005  # a gain by doubling the rows that nobody would pay for
 MOST_TIMES = 30  # a power law read off three points is not believed further out
 FAR_OFF = 0.05
+ANSWERED = 0.8  # share of the answers, where a model may stay silent
 
 
 def give(
@@ -27,6 +28,7 @@ def give(
     return [
         *_unsure_limits(contract, judgements), *_more_rows(metric, numbers, judgements, details["curve"]),
         *_weak_class(details), *_confused(details), *_sure_mistakes(details), *_calibration(details),
+        *_silence(details),
     ]  # fmt: skip
 
 
@@ -133,6 +135,20 @@ def _calibration(details: Mapping[str, Any]) -> Iterator[str]:
         else tr("Confidences are too low by {gap} points on average; do not read them as probabilities.")
     )  # fmt: skip
     yield sentence.format(gap=f"{100 * abs(gap):.1f}")
+
+
+def _silence(details: Mapping[str, Any]) -> Iterator[str]:
+    """What it would be worth to leave the least sure fifth of the answers to people, where that is clearly better."""
+    rows = {row["share"]: row for row in details.get("abstention", ())}
+    whole, part = rows.get(1.0), rows.get(ANSWERED)
+    if whole and part and part["low"] > whole["value"]:
+        yield tr(
+            "If only the surest {share:.0%} are answered (confidence {confidence:.2f} and above), {right:.1%} "
+            "[{low:.1%}, {high:.1%}] are right, not {whole:.1%}: leave the others to people."
+        ).format(
+            share=ANSWERED, confidence=part["confidence"], right=part["value"], low=part["low"], high=part["high"],
+            whole=whole["value"],
+        )  # fmt: skip
 
 
 def _bound(limit: Limit) -> float | None:

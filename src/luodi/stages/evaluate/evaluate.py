@@ -20,10 +20,12 @@ from luodi.stages.evaluate import advice, tables
 from luodi.stages.evaluate.baselines import Answers, answer_simply, learning_curve
 from luodi.stages.evaluate.config import EvaluateSettings
 from luodi.stages.evaluate.findings import Beaten, chance_z, find, say_limits
+from luodi.stages.evaluate.found import groups_of, traits_of, worst_parts
 from luodi.stages.evaluate.mistakes import (
     ERRORS,
     PREDICTIONS,
     mistakes_of,
+    with_company,
     with_thumbnails,
     write_mistakes,
     write_predictions,
@@ -65,12 +67,17 @@ def evaluate(
     beaten = hold_against(task, test, answers, simple["test"], metric)
     numbers = {**score(task, test, answers, metric), **_baseline_numbers(beaten)}
     judgements = contract.judge("evaluate", numbers)
-    mistakes = mistakes_of(task, test, answers, metric)
+    traits = traits_of(task, test)
+    is_wrong = [not task.is_same(e.target, a.value) for e, a in zip(test, answers, strict=True)]
+    parts, looked = worst_parts(traits, is_wrong)
+    mistakes = with_company(task, test, mistakes_of(task, test, answers, metric), dataset.train,
+                            groups_of(traits, is_wrong))  # fmt: skip
     write_predictions(folder / PREDICTIONS, task, test, answers)
     write_mistakes(folder / ERRORS, mistakes)
     details: dict[str, Any] = {
         "metric": metric.name, "openings": openings, "baselines": [b.as_row() for b in beaten],
         "slices": tables.slice_rows(numbers), "wrong": len(mistakes),
+        "parts": parts, "parts_looked_at": looked,
         "errors": with_thumbnails(task, test, mistakes[: settings.errors]),
         "curve": _curve(task, dataset, simple["validation"], metric, seed), **_tables(task, test, answers),
     }  # fmt: skip
@@ -85,11 +92,12 @@ def hold_against(
     metric: Metric,
 ) -> list[Beaten]:  # fmt: skip
     """Each baseline with its own score, our distance from it and the paired p; the strongest first."""
-    targets = [e.target for e in examples]
+    targets, groups = [e.target for e in examples], [e.group for e in examples]
     gaps = against(examples, answers, simple, metric)
     found = [
         Beaten(
-            name=name, score=with_interval(metric, metric.sums(targets, theirs)), gap=gaps[name][0], p=gaps[name][1],
+            name=name, score=with_interval(metric, metric.sums(targets, theirs), groups=groups),
+            gap=gaps[name][0], p=gaps[name][1],
             above_chance=chance_z(targets, [a.value for a in theirs]) if task.output.is_choice else 0.0,
         )
         for name, theirs in simple.items()
@@ -128,5 +136,7 @@ def _tables(
     }  # fmt: skip
     sure = [a.confidence for a in answers if a.confidence is not None]
     if len(sure) == len(answers):
-        told["calibration"] = tables.calibration(sure, [t == g for t, g in zip(targets, given, strict=True)])
+        right = [t == g for t, g in zip(targets, given, strict=True)]
+        told["calibration"] = tables.calibration(sure, right)
+        told["abstention"] = tables.abstention(sure, right)
     return told

@@ -18,6 +18,7 @@ from luodi.messages import tr
 POWER = 2.04
 FEWEST_TO_SPEAK = 30
 SURE_Z = 2.0
+MOST_PARTS_SAID = 3
 PLAINEST = "majority"  # the baseline that never looks at the input
 
 
@@ -45,8 +46,9 @@ def find(
     """How far above the baselines, then what should worry a reader."""
     nothing = list(_no_better_than_chance(beaten, details))
     # Where nothing was learned, more test rows would not help.
-    held = [told for b in beaten for told in (_held_against(metric, b) if not nothing else [_beats(metric, b)])]
-    return [*nothing, *held, *_collapse(details), *_weak_slice(metric, numbers), *_openings(details["openings"])]
+    held = [told for b in beaten for told in (held_against(metric, b) if not nothing else [_beats(metric, b)])]
+    weak = (*_weak_slice(metric, numbers), *_weak_parts(details))
+    return [*nothing, *held, *_collapse(details), *weak, *_openings(details["openings"])]
 
 
 def say_limits(judgements: Sequence[Judgement]) -> list[str]:
@@ -113,7 +115,8 @@ def _no_better_than_chance(beaten: Sequence[Beaten], details: Mapping[str, Any])
     ).format(n=n, names=names)
 
 
-def _held_against(metric: Metric, b: Beaten) -> Iterator[str]:
+def held_against(metric: Metric, b: Beaten) -> Iterator[str]:
+    """Whether the other is beaten, and where that cannot be told, how many rows more would tell."""
     yield _beats(metric, b)
     yield from _too_few(b)
 
@@ -179,6 +182,18 @@ def _weak_slice(metric: Metric, numbers: Mapping[str, Measure]) -> Iterator[str]
         yield tr("Weakest part: {name}, {value:.3f} [{low:.3f}, {high:.3f}] on {n} rows.").format(
             name=name, value=worst.value, low=worst.low, high=worst.high, n=worst.n
         )
+
+
+def _weak_parts(details: Mapping[str, Any]) -> Iterator[str]:
+    """What the search for weak parts has found."""
+    for part in details.get("parts", ())[:MOST_PARTS_SAID]:
+        yield tr(
+            "Where there is {name}, {wrong} of {n} answers are wrong, elsewhere {elsewhere:.0%} ({p}, corrected for "
+            "{looked} parts looked at)."
+        ).format(
+            name=part["name"], wrong=part["wrong"], n=part["n"], elsewhere=part["elsewhere"], p=say_p(part["p"]),
+            looked=details["parts_looked_at"],
+        )  # fmt: skip
 
 
 def _openings(openings: int) -> Iterator[str]:

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from luodi.core.measure import Metric
+from luodi.core.nearest import index_of, nearest
 from luodi.core.store import write_atomically
 from luodi.core.task import Task
 from luodi.core.types import Example, Prediction, X, Y
 
 ERRORS, PREDICTIONS = "errors.csv", "predictions.jsonl"
-_COLUMNS = ("id", "input", "target", "answer", "confidence")
+_COLUMNS = (
+    "id", "input", "target", "answer", "confidence", "group", "nearest_id", "nearest", "nearest_target", "alike",
+)  # fmt: skip
+NUM_NEAREST = 1
 
 
 def mistakes_of(
@@ -37,6 +41,29 @@ def mistakes_of(
     ]  # fmt: skip
 
 
+def with_company(
+    task: Task[X, Y], examples: Sequence[Example[X, Y]], mistakes: Sequence[Mapping[str, Any]],
+    known: Sequence[Example[X, Y]], groups: Mapping[int, str],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Each mistake with its group (place in `examples` to name) and the training row that is most like it: with another
+    answer there, one of the two labels may be wrong."""
+    place = {e.id: i for i, e in enumerate(examples)}
+    pieces = task.input.pieces
+    index = index_of([pieces(e.input) for e in known] if mistakes else [])
+    rows = []
+    for row in mistakes:
+        i = place[row["id"]]
+        found = nearest(index, pieces(examples[i].input), NUM_NEAREST)
+        beside = known[found[0][0]] if found else None
+        rows.append({
+            **row, "group": groups.get(i, ""), "nearest_id": beside.id if beside else "",
+            "nearest": task.input.caption(beside.input) if beside else "",
+            "nearest_target": task.output.caption(beside.target) if beside else "",
+            "alike": found[0][1] if found else None,
+        })  # fmt: skip
+    return rows
+
+
 def with_thumbnails(
     task: Task[X, Y], examples: Sequence[Example[X, Y]], mistakes: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -51,7 +78,7 @@ def write_mistakes(path: Path, mistakes: Sequence[dict[str, Any]]) -> None:
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, _COLUMNS)
     writer.writeheader()
-    writer.writerows({k: _cell(v) for k, v in row.items()} for row in mistakes)
+    writer.writerows({k: as_cell(v) for k, v in row.items()} for row in mistakes)
     write_atomically(path, out.getvalue().encode("utf-8-sig"))
 
 
@@ -69,7 +96,7 @@ def write_predictions(
     write_atomically(path, "".join(lines))
 
 
-def _cell(value: Any) -> Any:
+def as_cell(value: Any) -> Any:
     """A review that begins like a formula is shown by the spreadsheet, not run (OWASP, CSV injection)."""
     if value is None:
         return ""

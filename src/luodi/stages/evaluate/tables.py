@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from luodi.core.measure import Measure
+from luodi.core.measure import Measure, with_interval
 from luodi.core.types import Array
+from luodi.modalities.label import ACCURACY
 
 NUM_BINS = 10
 NUM_PAIRS = 12
+SHARES = (50, 60, 70, 80, 90, 95, 100)
+"""Per cent of the answers that are given where a model may stay silent."""
 
 
 def confusion_of(targets: Sequence[str], answers: Sequence[str], labels: Sequence[str]) -> Array:
@@ -77,6 +80,19 @@ def calibration(confidences: Sequence[float], right: Sequence[bool]) -> dict[str
     gaps = [abs(b["confidence"] - b["right"]) * b["n"] for b in bins]
     means = {"mean_confidence": float(told.mean()), "right": float(hit.mean())}
     return {"ece": sum(gaps) / len(told), **means, "bins": bins}
+
+
+def abstention(confidences: Sequence[float], right: Sequence[bool]) -> list[dict[str, Any]]:
+    """How many are right where only the surest share is answered (risk and coverage, El-Yaniv and Wiener 2010), and
+    from which confidence on that is. The shares are fixed, so none was picked for its score."""
+    order = np.argsort(-np.asarray(confidences), kind="stable")
+    told, hit = np.asarray(confidences, np.float64)[order], np.asarray(right, np.float64)[order]
+    rows = []
+    for percent in SHARES:
+        count = max(1, round(len(hit) * percent / 100))
+        number = with_interval(ACCURACY, np.stack([hit[:count], np.ones(count)], axis=1))
+        rows.append({"share": percent / 100, "confidence": float(told[count - 1]), **as_row(number)})
+    return rows
 
 
 def _ratio(above: Any, below: Any) -> float | None:

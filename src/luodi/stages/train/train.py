@@ -25,6 +25,7 @@ from luodi.messages import tr
 from luodi.models.engine import TorchEngine, save_network
 from luodi.models.frozen import forget_activations
 from luodi.stages.train.averaging import MovingAverage, begin_average, keep_recent, try_mean
+from luodi.stages.train.calibration import Calibrated, calibrate
 from luodi.stages.train.checkpoints import (
     BEST,
     LAST,
@@ -113,7 +114,8 @@ def train(
     taken = size_of(folder)
     scored = [point.step for point in records.scores]
     try_mean(folder, setup.model, scored, lambda: _signed(setup, _measured(setup)), records.best_value or 0.0)
-    learned, model, final = _completed(setup)
+    made, model, final = _completed(setup)
+    learned = made.task
     manifest = Manifest(
         name=brief.title, task=brief.task or task.name, schema=learned.schema,
         engine="luodi.models.engine", processor=type(setup.processor).__module__,
@@ -123,6 +125,7 @@ def train(
     )  # fmt: skip
     _seal(setup, learned, model, manifest, folder / "bundle")
     trained = _told(setup, plan, records, final, folder / "bundle")
+    trained = replace(trained, findings=(*trained.findings, *made.told))
     paid = replace(paid_cost(setup, plan, records.seconds), disk_bytes=max(taken, size_of(folder)))
     say(tr("The run took {cost}.").format(cost=tell_cost(paid)))
     numbers = {**trained.numbers, **cost_numbers(paid)}
@@ -168,8 +171,8 @@ def _learn_as_member(team: Team, job: Job) -> None:
     tracking.end({})
 
 
-def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
-    """The whole network with what its task puts beside it, and its score on the validation rows."""
+def _completed(setup: Setup) -> tuple[Calibrated, torch.nn.Module, Measure]:
+    """The whole network with what its task puts beside it, calibrated, and its score on the validation rows."""
     rows, held_back = setup.train.examples, setup.validation.examples
     if setup.adapters:
         setup.adapters.merge()
@@ -187,8 +190,9 @@ def _completed(setup: Setup) -> tuple[Task[Any, Any], torch.nn.Module, Measure]:
         forget_activations(setup.folder / ACTIVATIONS)
     if setup.narrowed:
         setup.narrowed.restore()
-    final = with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], answers))
-    return learned, model.to("cpu"), final
+    made = calibrate(learned, held_back, answers, setup.metric)
+    final = with_interval(setup.metric, setup.metric.sums([e.target for e in held_back], made.answers))
+    return made, model.to("cpu"), final
 
 
 def _run(setup: Setup, plan: Plan, tracking: Tracking, goes_on: GoesOn | None) -> tuple[Plan, Records]:
