@@ -22,13 +22,13 @@ from luodi import __version__
 from luodi.core import config
 from luodi.core.bundle import open_bundle
 from luodi.core.disk import full, is_full
-from luodi.core.progress import clock_time
 from luodi.core.project import Project, open_project, settings_types
 from luodi.core.report import Report, Verdict
 from luodi.core.stopping import Stopped, stopped_by_signals
 from luodi.errors import InputError, LuodiError, UsageError
 from luodi.messages import tr
-from luodi.screen import Screen, aligned, painted
+from luodi.screen import Screen
+from luodi.summary import summary
 
 
 def run(folder: str = ".", *settings: str) -> Report:
@@ -61,7 +61,7 @@ def evaluate(folder: str = ".", other: str = "", *settings: str) -> Report:
     return compare(_open(folder, settings), Path(other))
 
 
-def explain(folder: str = ".", *texts: str, method: str = "", html: str = "") -> Report:
+def explain(folder: str = ".", *texts: str, method: str = "", html: str = "", attention: bool = False) -> Report:
     from luodi.stages.explain.config import ExplainSettings
 
     told = list(texts)
@@ -87,8 +87,8 @@ def explain(folder: str = ".", *texts: str, method: str = "", html: str = "") ->
     else:
         project = _open(folder, settings)
         chosen = project.settings["explain"]
-        asked = asked_project(project, chosen)
-    return explain_inputs(asked, inputs, chosen, Path(html) if html else None)
+        asked = asked_project(project, chosen, look=attention)
+    return explain_inputs(asked, inputs, chosen, Path(html) if html else None, look=attention)
 
 
 def compress(folder: str = ".", *settings: str) -> Report:
@@ -209,6 +209,7 @@ def _words() -> Mapping[str, str]:
         "settings": tr("key=value, stage.key=value: laid over luodi.yaml"),
         "texts": tr("inputs as a table would hold them (a text, a picture's file); none: validation rows"),
         "method": tr("occlusion, shapley, gradient or integrated"),
+        "attention": tr("also where the layers look"),
         "html": tr("a page to write, with the parts in colour"),
         "file": tr("a file of examples"),
         "name": tr("name of the packaged model"),
@@ -253,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _stop(verb, as_json, stop)
         except Exception as error:  # the one place where everything ends: told in a line, kept in a file
             return _fail(verb, as_json, error)
-    print(done.to_json() if as_json else _summary(done))
+    print(done.to_json() if as_json else summary(done))
     return done.verdict.exit_code
 
 
@@ -362,39 +363,4 @@ def _print_error(verb: str, error: LuodiError, trace: str) -> None:
 
 
 def _show_step(done: Report) -> None:
-    logging.getLogger("luodi").info(_summary(done))
-
-
-def _table(done: Report) -> list[tuple[str, ...]]:
-    if done.verb == "search":
-        from luodi.stages.train.trials import as_rows as trial_rows
-
-        return trial_rows(done.details)
-    if done.verb == "explain":
-        from luodi.reasons import as_rows as reason_rows
-
-        return reason_rows(done.details)
-    if done.verb == "evaluate" and "names" in done.details:
-        from luodi.runs import side_by_side
-
-        return side_by_side(done)
-    from luodi.runs import as_rows
-
-    return as_rows(done.details) if done.verb == "runs" else []
-
-
-def _summary(done: Report) -> str:
-    """A few lines: the verdict, the numbers that matter, what was found, what to do next."""
-    verdicts = {Verdict.ACCEPTED: tr("ACCEPTED"), Verdict.REFUSED: tr("REFUSED"), Verdict.DONE: tr("DONE")}
-    took = f" ({clock_time(done.seconds)})" if done.seconds >= 1 else ""
-    lines = [f"{done.verb}: {verdicts[done.verdict]}{took}"]
-    if done.verb == "explain" and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        lines += [f"  {painted(row['units'])}" for row in done.details.get("explained", ())]
-    lines += [f"  {line}" for line in aligned(_table(done))]
-    lines += [f"  {finding}" for finding in done.findings]
-    if done.verb == "schema":
-        return json.dumps(done.details, ensure_ascii=False, indent=2)
-    for name, value in ((tr("Bundle"), done.bundle), (tr("Report"), done.report), (tr("Next"), done.next)):
-        if value:
-            lines.append(f"  {name}: {value}")
-    return "\n".join(lines)
+    logging.getLogger("luodi").info(summary(done))

@@ -15,6 +15,7 @@ from luodi.core.report import Report, Verdict
 from luodi.core.store import Result
 from luodi.errors import InputError
 from luodi.messages import language, tr
+from luodi.stages.explain.attention import attention
 from luodi.stages.explain.config import GRADIENTS, ExplainSettings
 from luodi.stages.explain.explain import as_row, explain, reasons_of
 from luodi.stages.explain.faithfulness import FEWEST, rank_agreement
@@ -38,13 +39,14 @@ class Asked:
 
 
 def explain_inputs(
-    asked: Asked, inputs: Sequence[str], settings: ExplainSettings, page: Path | None = None
-) -> Report:  # fmt: skip
-    """Inputs are read as cells of a table are. `page`: a file to write, with the parts in colour."""
+    asked: Asked, inputs: Sequence[str], settings: ExplainSettings, page: Path | None = None, *, look: bool = False
+) -> Report:
+    """Inputs are read as cells of a table are. `page`: a file to write, with the parts in colour; `look`: with what the
+    layers look at."""
     began = time.perf_counter()
     if page and not page.parent.is_dir():
         raise InputError(tr("There is no folder {folder}.").format(folder=page.parent), code="explain.folder")
-    rows = [_explained(asked, asked.bundle.task.input.load(cell, Path()), settings) for cell in inputs]
+    rows = [_explained(asked, asked.bundle.task.input.load(cell, Path()), settings, look) for cell in inputs]
     if page:
         from luodi.report.single import write_reasons
 
@@ -56,15 +58,15 @@ def explain_inputs(
     )  # fmt: skip
 
 
-def asked_project(project: Project, settings: ExplainSettings) -> Asked:
-    """Its newest Bundle: the compressed one, where there is one and the method needs no gradients. Raises InputError
-    where nothing has been trained."""
+def asked_project(project: Project, settings: ExplainSettings, *, look: bool = False) -> Asked:
+    """Its newest Bundle: the compressed one, where there is one and neither gradients nor attention (`look`) are asked
+    for. Raises InputError where nothing has been trained."""
     made = newest_made(project)
     is_compressed = made.verb == "compress"
     trained = made_from(project.store, made, "train") if is_compressed else made
     first = open_bundle(trained.path / "bundle")
     known = _known(made_from(project.store, made, "prepare"), first, settings)
-    if not is_compressed or settings.method in GRADIENTS:
+    if not is_compressed or look or settings.method in GRADIENTS:
         return Asked(bundle=first, known=known)
     return Asked(bundle=open_bundle(made.path / "bundle"), trained=first, known=known)
 
@@ -98,10 +100,11 @@ def _known(prepared: Result, trained: Bundle[Any, Any], settings: ExplainSetting
     return beside(trained, load_split(prepared.path, "train", trained.task))
 
 
-def _explained(asked: Asked, value: Any, settings: ExplainSettings) -> dict[str, Any]:
+def _explained(asked: Asked, value: Any, settings: ExplainSettings, look: bool) -> dict[str, Any]:
     explained = explain(asked.bundle, value, settings)
     row = as_row(asked.bundle, explained)
     row["agreement"] = None
+    row["attention"] = attention(asked.bundle, explained, settings.orders) if look else None
     if asked.trained and len(explained.units) >= FEWEST:
         row["agreement"] = rank_agreement(explained.weights, reasons_of(asked.trained, explained, settings))
     row["nearest"] = neighbours(asked.known, value, explained.answer, settings.neighbours) if asked.known else []

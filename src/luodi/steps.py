@@ -203,7 +203,9 @@ def compared_step(life: Life, theirs: Path) -> Step:
         write_comparison(folder / COMPARISON, report, language())
         return report
 
-    inputs = {"dataset": prepared.key, "bundle": made.key, "other": read_manifest(theirs).seal}
+    # What is said of the other one depends on where it lies too.
+    other = hash_json([read_manifest(theirs).seal, names[1]])[:KEY_LENGTH]
+    inputs = {"dataset": prepared.key, "bundle": made.key, "other": other}
     step = _step(life, "compare", inputs, ("accept",), work)
     return replace(step, report=replace(step.report, report=str(step.folder / COMPARISON), next=""))
 

@@ -19,6 +19,7 @@ LAYERS = (
     {"stages", "tasks", "report"},
     {"steps"},
     {"lifecycle", "doctor", "predict", "propose", "reasons", "runs", "screen"},
+    {"summary"},
     {"cli"},
     {"__main__", "__init__"},
 )

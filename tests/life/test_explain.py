@@ -22,7 +22,8 @@ def shop(quiet: Quiet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_text_is_explained_with_what_lies_beside_it(shop: Path, tmp_path: Path) -> None:
     page = tmp_path / "reasons.html"
-    done = luodi("explain", str(shop), TEXT, "<script>alert(1)</script> 难吃，失望", "--html", str(page), "--json")
+    done = luodi("explain", str(shop), TEXT, "<script>alert(1)</script> 难吃，失望", "--html", str(page), "--attention",
+                 "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     first, second = answer(done)["details"]["explained"]
     assert first["answer"] == "好评"
@@ -34,6 +35,8 @@ def test_a_text_is_explained_with_what_lies_beside_it(shop: Path, tmp_path: Path
     assert "Why it answers so" in text
     assert "<script" not in text
     assert "blue" in text
+    assert "Where it looks" in text
+    assert sum(first["attention"]["rollout"]) == pytest.approx(1.0)
 
 
 def test_the_terminal_shows_parts_in_both_languages(shop: Path) -> None:

@@ -1,4 +1,4 @@
-"""The search for weak parts: planted ones are found, and of noise hardly anything is; groups of mistakes; abstention."""
+"""The search for weak parts: planted ones are found, of noise hardly anything is; groups of mistakes; abstention."""
 
 from __future__ import annotations
 

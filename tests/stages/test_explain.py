@@ -16,6 +16,7 @@ from luodi.core.task import load_task
 from luodi.core.types import Batch, Dataset, Example, Floats
 from luodi.errors import InputError
 from luodi.modalities.image import Picture
+from luodi.stages.explain.attention import attention
 from luodi.stages.explain.attribution import occlusion, shapley
 from luodi.stages.explain.config import ExplainSettings
 from luodi.stages.explain.explain import Explained, as_row, explain, reasons_of
@@ -210,7 +211,11 @@ def test_entities_are_explained_by_their_own_words(tmp_path: Path) -> None:
     told = explain(bundle, example.input, QUICK)
     name = told.units[int(np.argmax(told.weights))].name
     assert any(name in span.text or span.text in name for span in example.target)
-    with pytest.raises(InputError):
+    told = explain(bundle, example.input, replace(QUICK, method="integrated"))
+    assert told.missing is not None
+    assert told.missing <= 0.01
+    bundle = replace(bundle, task=type(bundle.task)(replace(bundle.task.schema, max_length=8), bundle.processor))
+    with pytest.raises(InputError):  # a text of several windows
         explain(bundle, example.input, replace(QUICK, method="gradient"))
 
 
@@ -271,6 +276,65 @@ def _picture_bundle(folder: Path, data: Any) -> Bundle[Any, Any]:
     )  # fmt: skip
     seal_bundle(folder, manifest, golden_pairs(task, inputs, answers))
     return open_bundle(folder)
+
+
+def test_attention_is_that_of_the_layers_and_told_by_parts(planted: Bundle[str, str]) -> None:
+    """The last layer's states made anew from the weights that are told."""
+    import torch
+
+    from luodi.models.attention import attention_maps, rollout
+    from luodi.models.engine import read_by, to_torch
+
+    example = telling()[0]
+    item = planted.task.encode([example.input], planted.processor)[0]
+    engine: Any = planted.engine
+    maps = attention_maps(engine, planted.task, item)
+    assert maps.shape == (1, 2, len(item["input_ids"]), len(item["input_ids"]))
+    assert maps.sum(-1) == pytest.approx(1.0)
+    layer = engine.model.encoder.encoder.layer[0].attention
+    batch = to_torch(read_by(engine.model, planted.task.collate([item])))
+    with torch.no_grad():
+        states = engine.model.encoder.embeddings(batch["input_ids"])
+        values = layer.self.value(states)[0].view(states.shape[1], 2, -1).transpose(0, 1).double().numpy()
+        wanted = layer.self(states)[0][0].double().numpy()
+    assert (maps[0] @ values).transpose(1, 0, 2).reshape(wanted.shape) == pytest.approx(wanted, abs=1e-5)
+    assert rollout(maps).sum() == pytest.approx(1.0)
+    told = explain(planted, example.input, QUICK, search=False)
+    seen = attention(planted, told, 5)
+    assert sum(seen["rollout"]) == pytest.approx(1.0)
+    assert np.array(seen["layers"]).shape == (1, len(told.units), len(told.units))
+
+
+def test_attention_of_the_readable_transformer_and_of_pictures(tmp_path: Path) -> None:
+    import torch
+
+    from luodi.models.attention import attention_maps
+    from luodi.models.engine import TorchEngine
+    from luodi.models.source import resolve
+
+    for name, task_name, value in (
+        ("transformer:tiny", "text_classification", "今天 店里 very good"),
+        ("vit:tiny", "image_classification", Picture(_grey())),
+    ):
+        task = load_task(task_name, replace(load_task(task_name).schema, labels=("a", "b")))
+        scratch: Any = resolve(name, name)
+        example: Any = Example(id="0", input=value, target="a")
+        processor = task.make_processor(scratch, [example] * 4)
+        torch.manual_seed(0)
+        model = task.build(scratch.fitted(processor)).eval()
+        item = task.encode([value], processor)[0]
+        before = TorchEngine(model).run(task.collate([item]))["logits"]
+        maps = attention_maps(TorchEngine(model), task, item)
+        assert maps.ndim == 4
+        assert maps.shape[0] >= 2
+        assert maps.sum(-1) == pytest.approx(1.0, abs=1e-5)
+        assert TorchEngine(model).run(task.collate([item]))["logits"] == pytest.approx(before, abs=1e-6)
+
+
+def _grey() -> bytes:
+    from luodi.backends.pillow import write_png
+
+    return write_png(np.random.default_rng(0).integers(0, 255, (16, 16, 1)).astype(np.uint8))
 
 
 def test_a_planted_wrong_label_stands_among_the_nearest_and_speaks_against(planted: Bundle[str, str]) -> None:

@@ -24,7 +24,7 @@ from luodi.errors import DataError
 from luodi.messages import tr
 from luodi.modalities.label import softmax
 from luodi.modalities.spans import SPAN_METRICS, Span, Spans, with_words
-from luodi.modalities.text import Text
+from luodi.modalities.text import Text, owners_of
 from luodi.tasks._tagging import best_tags, place_units, spans_of, tags_of
 
 if TYPE_CHECKING:
@@ -133,6 +133,11 @@ class TokenClassification(OnePassTask[str, Entities]):
         kept = [(Counter((s.label, s.text) for s in p.value) & wanted).total() for p in found]
         alone = [float(not p.value) for p in found]
         return np.array([k / wanted.total() for k in kept] if wanted else alone)
+
+    def owners(self, value: str, processor: Processor) -> Array:
+        """Of texts that are read at once; windows of a longer one repeat its pieces."""
+        offsets = processor.encode([value])[0]["offsets"]
+        return owners_of(value, offsets) if len(offsets) <= self.window else super().owners(value, processor)
 
     def slices(self, example: Example[str, Entities]) -> Mapping[str, str]:
         """Texts without an entity are in no slice of their number: what is found in them can only be wrong, so that F1

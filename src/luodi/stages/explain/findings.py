@@ -19,7 +19,8 @@ ALIKE = 0.7
 
 def find(row: Mapping[str, Any]) -> list[str]:
     """Of one explained answer."""
-    return [*_faithful(row), *_complete(row), *_sensitive(row), *_compressed(row), *_contradicted(row)]
+    return [*_faithful(row), *_complete(row), *_sensitive(row), *_compressed(row), *_attention(row),
+            *_contradicted(row)]
 
 
 def find_in_rows(numbers: Mapping[str, Measure], believed: int, asked: int) -> list[str]:
@@ -81,6 +82,21 @@ def _compressed(row: Mapping[str, Any]) -> Iterator[str]:
         else tr("Before compression the reasons were others (rank agreement {tau:.2f}).")
     )  # fmt: skip
     yield sentence.format(tau=row["agreement"])
+
+
+def _attention(row: Mapping[str, Any]) -> Iterator[str]:
+    told = row.get("attention")
+    if not told:
+        return
+    order = sorted(range(len(row["units"])), key=lambda i: -told["rollout"][i])[:3]
+    names = ", ".join(f"{row['units'][i]['name']} {told['rollout'][i]:.0%}" for i in order)
+    sentence = (
+        tr("Attention arrives most from: {names}. Hiding that lowers the answer more than chance would.")
+        if told["is_believed"]
+        else tr("Attention arrives most from: {names}. Hiding that lowers the answer no more than chance would: where "
+                "it looks is not what decides.")
+    )  # fmt: skip
+    yield sentence.format(names=names)
 
 
 def _contradicted(row: Mapping[str, Any]) -> Iterator[str]:
