@@ -38,7 +38,7 @@ def load_split(folder: Path, name: str, task: Task[X, Y]) -> tuple[Example[X, Y]
 def _to_wire(example: Example[X, Y], task: Task[X, Y]) -> dict[str, Any]:
     return {
         "id": example.id, "input": task.input.encode(example.input), "target": task.output.encode(example.target),
-        "source": example.source, "group": example.group,
+        "source": example.source, "group": example.group, "tags": example.tags,
     }  # fmt: skip
 
 
@@ -50,5 +50,5 @@ def _load_split(path: Path, task: Task[X, Y]) -> tuple[Example[X, Y], ...]:
 def _from_wire(wire: dict[str, Any], task: Task[X, Y]) -> Example[X, Y]:
     return Example(
         id=wire["id"], input=task.input.decode(wire["input"]), target=task.output.decode(wire["target"]),
-        source=wire["source"], group=wire["group"],
+        source=wire["source"], group=wire["group"], tags=tuple((name, value) for name, value in wire.get("tags", ())),
     )  # fmt: skip

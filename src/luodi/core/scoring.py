@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from luodi.core.measure import Measure, Metric, difference, mcnemar, paired_p, with_interval
+from luodi.core.measure import Measure, Metric, by_group, difference, mcnemar, paired_p, with_interval
 from luodi.core.task import Task
 from luodi.core.types import Example, Prediction, X, Y
 
@@ -38,27 +38,38 @@ def score(
 
 
 def slices_of(task: Task[X, Y], examples: Sequence[Example[X, Y]]) -> dict[str, list[int]]:
-    """"family.slice" to places, for slices large enough to speak of and smaller than the whole."""
+    """"family.slice" to places, for slices large enough to speak of, smaller than the whole and different from one
+    another (a file for each class makes two names of one slice)."""
     found: dict[str, list[int]] = defaultdict(list)
     for place, example in enumerate(examples):
-        for family, name in task.slices(example).items():
+        for family, name in parts_of(task, example).items():
             found[f"{family}.{name}"].append(place)
-    return {k: v for k, v in sorted(found.items()) if SMALLEST_SLICE <= len(v) < len(examples)}
+    large = {k: v for k, v in found.items() if SMALLEST_SLICE <= len(v) < len(examples)}
+    first: dict[tuple[int, ...], str] = {}
+    for name, places in large.items():
+        first.setdefault(tuple(places), name)
+    return {k: large[k] for k in sorted(first.values())}
+
+
+def parts_of(task: Task[X, Y], example: Example[X, Y]) -> dict[str, str]:
+    """Family to slice: what the task says of an example, then its file, then what else its row said."""
+    told = {"source": example.source.replace(".", "_")} if example.source else {}
+    return {**task.slices(example), **told, **{k: v for k, v in example.tags if k not in task.slices(example)}}
 
 
 def against(
     examples: Sequence[Example[X, Y]], predictions: Sequence[Prediction[Y]],
     simple: Mapping[str, Sequence[Prediction[Y]]], metric: Metric,
 ) -> dict[str, tuple[Measure, float]]:  # fmt: skip
-    """Baseline name to (how far we are above it, paired p). McNemar where an answer is right or wrong and examples have
-    no groups."""
+    """Baseline name to (how far we are above it, paired p). McNemar where an answer is right or wrong."""
     targets, groups = [e.target for e in examples], [e.group for e in examples]
     found = {}
     for name, theirs_answers in simple.items():
         ours, theirs = (metric.sums(targets, answers) for answers in (predictions, theirs_answers))
         gap = difference(metric, ours, theirs, groups=groups)
-        if not any(groups) and np.isin(ours, (0.0, 1.0)).all() and ours.shape[1] == 2:
-            p = mcnemar([bool(v) for v in ours[:, 0]], [bool(v) for v in theirs[:, 0]])
+        if np.isin(ours, (0.0, 1.0)).all() and ours.shape[1] == 2:
+            ahead = by_group(ours - theirs, groups)[:, 0]  # a whole group speaks once, for the one that is better in it
+            p = mcnemar([bool(v) for v in ahead > 0], [bool(v) for v in ahead < 0])
         else:
             p = paired_p(metric, ours, theirs, groups=groups)
         found[name] = (gap if metric.higher_is_better else _negated(gap), p)

@@ -43,6 +43,8 @@ class Example(Generic[X, Y]):
     """The file that it came from."""
     group: str = ""
     """Examples of one group never stand on two sides of a split."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """(column, value) of what else its row said, where few values came again and again: parts to look at scores by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -125,6 +125,7 @@ def _measured_names() -> Mapping[str, str]:
         "hog": tr("histograms of gradients and colours, and linear model"),
         "dictionary": tr("entities of the training texts, looked up"),
         "windows": tr("linear model of neighbouring characters"),
+        "source": tr("File"),
         "above_random": tr("Fall of the answer, above random orders"), "reasons": tr("these reasons"),
         "random": tr("parts in random order"), "reversed": tr("these reasons turned round"),
         "same_reasons": tr("Rank agreement with the compressed model"),

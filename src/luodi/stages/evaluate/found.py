@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from luodi.core.scoring import parts_of
 from luodi.core.task import Task
 from luodi.core.types import Array, Example, X, Y
 
@@ -31,7 +32,7 @@ def traits_of(task: Task[X, Y], examples: Sequence[Example[X, Y]]) -> dict[str, 
     """What an input has, in a word, to the places of those that have it: words, slices, pairs of slices."""
     found: dict[str, list[int]] = defaultdict(list)
     for place, example in enumerate(examples):
-        slices = [f"{family}.{name}" for family, name in sorted(task.slices(example).items())]
+        slices = [f"{family}.{name}" for family, name in sorted(parts_of(task, example).items())]
         pairs = [" + ".join(pair) for pair in combinations(slices, 2)]
         for trait in {*task.input.traits(example.input), *slices, *pairs}:
             found[trait].append(place)

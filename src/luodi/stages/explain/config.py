@@ -22,7 +22,7 @@ class ExplainSettings:
     """Random orders of `shapley`."""
     steps: int = 32
     """Points on the way of `integrated`, up to eight times as many where they do not suffice."""
-    orders: int = 20
+    orders: int = 10
     """Random orders that the reasons are held against."""
     rows: int = 40
     """Validation rows that are explained where no input is named."""

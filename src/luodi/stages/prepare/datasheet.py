@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from luodi.core.measure import Measure
+from luodi.core.scoring import parts_of
 from luodi.core.store import hash_file
 from luodi.core.task import Task
 from luodi.core.types import SPLITS, Datasheet, Example, SplitName, X, Y
@@ -49,7 +50,7 @@ class Facts:
 def make_datasheet(task: Task[X, Y], examples: Sequence[Example[X, Y]], facts: Facts) -> Datasheet:
     slices: dict[str, Counter[str]] = defaultdict(Counter)
     for example in examples:
-        for family, name in task.slices(example).items():
+        for family, name in parts_of(task, example).items():
             slices[family][name] += 1
     dropped = Counter(row.reason for row in facts.dropped)
     counted = [task.output.counted(e.target) for e in examples]

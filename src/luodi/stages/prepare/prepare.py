@@ -13,7 +13,7 @@ from luodi.core.config import Brief, did_you_mean, expand_columns, range_ends
 from luodi.core.progress import say
 from luodi.core.store import need_disk
 from luodi.core.task import Task
-from luodi.core.types import SPLITS, Columns, Dataset, Example, SplitName, X, Y
+from luodi.core.types import SPLITS, Columns, Dataset, Example, Row, SplitName, X, Y
 from luodi.errors import ConfigError, DataError
 from luodi.messages import tr
 from luodi.stages.prepare import clean, repairs
@@ -25,6 +25,7 @@ from luodi.stages.prepare.near_duplicates import group_places
 from luodi.stages.prepare.readers import RawRow, Table, read_table
 from luodi.stages.prepare.sources import PACKED, Source, files_of, find_sources, kind_of
 from luodi.stages.prepare.split import split_groups
+from luodi.stages.prepare.tags import tags_of
 
 MOST_TEXTS = 8  # columns; a table with more of them holds numbers, of which repairs have been told already
 
@@ -78,6 +79,7 @@ def read_all(task: Task[X, Y], brief: Brief, folder: Path) -> Reading[X, Y]:
     facts: list[SourceFacts] = []
     notes: list[str] = []
     read: list[Columns] = []
+    kept: list[Row] = []
     for source in sources:
         table = read_table(source)
         columns = require_columns(table, brief.columns, source.name)
@@ -86,6 +88,7 @@ def read_all(task: Task[X, Y], brief: Brief, folder: Path) -> Reading[X, Y]:
             found = _read_row(task, raw, columns, source, prefixes[source.name])
             if isinstance(found, Record):
                 records.append(found)
+                kept.append(raw.cells)
             else:
                 dropped.append(found)
         paths = tuple(files_of(source))
@@ -97,8 +100,11 @@ def read_all(task: Task[X, Y], brief: Brief, folder: Path) -> Reading[X, Y]:
         say(tr("{file}: {rows} rows read.").format(file=source.name, rows=len(table.rows)))
     if not records:
         raise no_rows(len(dropped), dropped[0].detail)
+    used = {name for c in read for name in (*c.input, c.target, c.group, c.id) if name}
+    tagged = [replace(r, example=replace(r.example, tags=tags))
+              for r, tags in zip(records, tags_of(kept, used), strict=True)]  # fmt: skip
     return Reading(
-        records=tuple(records), dropped=tuple(dropped), sources=tuple(facts), notes=tuple(notes), columns=read[0].input
+        records=tuple(tagged), dropped=tuple(dropped), sources=tuple(facts), notes=tuple(notes), columns=read[0].input
     )
 
 
