@@ -68,7 +68,7 @@ def test_a_sound_file(tmp_path: Path) -> None:
         assert sheet.splits[name] / sheet.rows_kept == pytest.approx(share, abs=0.01)
     good = [sheet.targets[name]["好评"] / sheet.splits[name] for name in SPLITS]
     assert max(good) - min(good) < 0.02
-    assert set(sheet.slices) == {"length", "language", "class"}
+    assert set(sheet.slices) == {"length", "language", "class", "source"}
     assert len(sheet.sources["a.csv"]["sha256"]) == 64
     assert found.dataset.train[0].id.startswith("a:")
 

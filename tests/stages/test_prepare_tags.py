@@ -42,6 +42,7 @@ def test_they_reach_the_slices_of_a_score_and_stay_on_the_disk(tmp_path: Path) -
     )
     project = open_project(tmp_path)
     made = prepare(project.task, project.brief, project.settings["prepare"], tmp_path)
+    (tmp_path / "data").mkdir()
     save_dataset(tmp_path / "data", made.dataset, project.task)
     again = load_dataset(tmp_path / "data", project.task)
     assert again.train == made.dataset.train
