@@ -21,7 +21,7 @@ ROWS = [
         "when": f"2024-{i % 5 + 1:02}-17 10:00", "day": f"{2000 + i % 9}/{i % 12 + 1}/3",
         "same": "x", "long": "y" * 50 * i,
     }
-    for i in range(120)
+    for i in range(300)
 ]  # fmt: skip
 
 
