@@ -87,7 +87,9 @@ def write_bundle(folder: Path) -> None:
     train_bundle(folder, "text_classification", make_dataset())
 
 
-def train_bundle(folder: Path, name: str, data: Dataset[Any, Any], rounds: int = 3) -> None:
+def train_bundle(
+    folder: Path, name: str, data: Dataset[Any, Any], rounds: int = 3, *, layers: int = 1, rate: float = 5e-3
+) -> None:
     """A Bundle of the task called `name`, from an encoder without a past."""
     import torch
 
@@ -97,11 +99,11 @@ def train_bundle(folder: Path, name: str, data: Dataset[Any, Any], rounds: int =
     schema = load_task(name).learn(data.train, Schema(max_length=64))
     task = load_task(name, schema)
     torch.manual_seed(0)
-    scratch = ScratchBase(name="bert:tiny", config={**NETWORK, "vocab_size": 500})
+    scratch = ScratchBase(name="bert:tiny", config={**NETWORK, "vocab_size": 500, "num_hidden_layers": layers})
     processor = task.make_processor(scratch, data.train)
     base = scratch.fitted(processor)
     model = task.build(base)
-    optimiser = torch.optim.AdamW(model.parameters(), 5e-3)
+    optimiser = torch.optim.AdamW(model.parameters(), rate)
     items = task.encode([e.input for e in data.train], processor, [e.target for e in data.train])
     for start in [*range(0, 200, 20)] * rounds:
         batch = to_torch(task.collate(items[start : start + 20]))

@@ -1,7 +1,8 @@
 """What is tried: each step makes a Bundle out of a Bundle. Steps build on one another:
 
     trained -> vocabulary -> onnx -> onnx-int8
-                         `-> openvino -> openvino-bf16, openvino-w8, openvino-int8
+                         |-> openvino -> openvino-bf16, openvino-w8, openvino-int8
+                         `-> distilled -> distilled-onnx, distilled-openvino and their int8
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Workshop:
     cpu: Cpu
     folder: Path
     threads: int
+    layers: int = 0
+    """Of the distilled student; 0: none is tried."""
     traced: dict[str, tuple[ExportedProgram, list[str]]] = field(default_factory=dict)
     """Graph and output names by identity of the Bundle: ONNX and OpenVINO start from one tracing."""
 
@@ -76,7 +79,7 @@ class Step:
     write: Callable[[Bundle[Any, Any], Workshop, Path], Mapping[str, Any]]
     """Fills weights/ (and processor/, where it changes) and tells what `network` has to say."""
     lossless: bool = False
-    """Answers must equal those of the trained model."""
+    """Answers must equal those of what it is made from."""
     obstacle: Callable[[Workshop], str] = lambda _: ""
     """Why there is nothing to try here. Empty: there is."""
 
@@ -159,7 +162,7 @@ def _made(step: Step, source: Bundle[Any, Any], workshop: Workshop) -> Bundle[An
         os.replace(draft, folder)
     made = open_bundle(folder, threads=workshop.threads)
     if step.lossless:
-        require_parity(_parity(made, workshop.trained), step.name)
+        require_parity(_parity(made, source), step.name)
         if source.manifest.engine != made.manifest.engine:
             check_shapes(source.engine, made.engine, made.task, _items(source, workshop, 8))
     return made
@@ -176,7 +179,7 @@ def _seal(
         network=network,
         parents=(*told.parents, source.identity),
         made_by=(*told.made_by, step.name),
-        tolerance=EXACT if step.lossless else INT8,
+        tolerance=EXACT if step.lossless or step.engine == TORCH else INT8,
         versions={**told.versions, **{package: version(package) for package in step.packages}},
         numbers={},
         files={},
@@ -333,6 +336,45 @@ def _write_openvino_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Pa
     return source.manifest.network
 
 
+def _no_student(workshop: Workshop) -> str:
+    if workshop.trained.manifest.engine != TORCH:
+        return _no_network(workshop)
+    if not workshop.layers:
+        return tr("Fewer layers were not asked for, and the other candidates keep the contract.")
+    if workshop.layers >= depth_of(workshop.trained):
+        return tr("The network has no more than {count} layers that could be left out.").format(
+            count=depth_of(workshop.trained)
+        )
+    return ""
+
+
+def depth_of(bundle: Bundle[Any, Any]) -> int:
+    """Layers of a network that a student can be made of; 0 where none can."""
+    if bundle.manifest.engine != TORCH or _LAYERS not in bundle.manifest.network.get("config", {}):
+        return 0
+    from luodi.models.distil import layers_of
+
+    engine: Any = bundle.engine
+    return layers_of(engine.model)
+
+
+def _write_distilled(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.models.distil import student_of, teach
+    from luodi.models.engine import save_network
+
+    engine: Any = source.engine
+    student = student_of(engine.model, workshop.layers)
+    seconds = 60 * workshop.settings.distill_minutes
+    items = source.task.encode([e.input for e in workshop.seen], source.processor)
+    times = teach(engine.model, student, source.task, items, seconds)
+    line = tr("distilled: {layers} of {all} layers, each row seen {times:.1f} times in {minutes:.1f} minutes.")
+    say(line.format(layers=workshop.layers, all=depth_of(source), times=times, minutes=seconds / 60))
+    save_network(student, draft / "weights")
+    config = {**source.manifest.network["config"], _LAYERS: workshop.layers}
+    return {**source.manifest.network, "config": config}
+
+
+_LAYERS = "num_hidden_layers"
 _FROM_TORCH = ("vocabulary", "trained")
 STEPS = (
     Step(
@@ -361,5 +403,27 @@ STEPS = (
         name="openvino-int8", sources=("openvino",), engine=OPENVINO, packages=("openvino", "nncf"),
         write=_write_openvino_int8,
     ),
+    Step(
+        name="distilled", sources=_FROM_TORCH, engine=TORCH, packages=("safetensors",), write=_write_distilled,
+        obstacle=_no_student,
+    ),
+    Step(
+        name="distilled-onnx", sources=("distilled",), engine=ONNX, packages=("onnx", "onnxscript", "onnxruntime"),
+        write=_write_onnx, lossless=True,
+    ),
+    Step(
+        name="distilled-onnx-int8", sources=("distilled-onnx",), engine=ONNX, packages=("onnx", "onnxruntime"),
+        write=_write_onnx_int8,
+    ),
+    Step(
+        name="distilled-openvino", sources=("distilled",), engine=OPENVINO, packages=("openvino",),
+        write=_write_openvino, lossless=True,
+    ),
+    Step(
+        name="distilled-openvino-int8", sources=("distilled-openvino",), engine=OPENVINO, packages=("openvino", "nncf"),
+        write=_write_openvino_int8,
+    ),
 )  # fmt: skip
-LOSSLESS = frozenset(step.name for step in STEPS if step.lossless)
+STUDENTS = frozenset(step.name for step in STEPS if step.name.startswith("distilled"))
+"""Other networks than the trained one: their answers are judged by their score, not by how many are the same."""
+LOSSLESS = frozenset(step.name for step in STEPS if step.lossless) - STUDENTS

@@ -61,6 +61,11 @@ def choose(rows: Mapping[str, Row], contract: Contract) -> str:
     return min(tied, key=lambda row: (row.size_mb, row.times.p50_ms.value)).name
 
 
+def any_within(rows: Mapping[str, Row], contract: Contract) -> bool:
+    """Whether a candidate that was not refused keeps the contract's latency and size."""
+    return any(_is_within(row, contract) for row in rows.values() if not row.refused)
+
+
 def mark(rows: Mapping[str, Row], chosen: str) -> dict[str, Row]:
     """With `chosen` and `pareto` set."""
     return {

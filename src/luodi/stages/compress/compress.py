@@ -25,12 +25,14 @@ from luodi.core.store import need_disk
 from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import ConfigError
 from luodi.messages import tr
-from luodi.stages.compress.candidates import LOSSLESS, STEPS, TORCH, Made, Workshop, make_all
-from luodi.stages.compress.choice import Row, choose, mark
+from luodi.stages.compress.candidates import LOSSLESS, STEPS, STUDENTS, TORCH, Made, Workshop, depth_of, make_all
+from luodi.stages.compress.choice import Row, any_within, choose, mark
 from luodi.stages.compress.config import CompressSettings
 from luodi.stages.compress.gate import Judged, judge, too_slow
 from luodi.stages.compress.measure import Timing, spread_by_length, time_all
 
+KEPT_LAYERS = 1 / 3
+FEWEST_LAYERS = 3  # a network of fewer has none to spare
 BUNDLE, CANDIDATES, DONE = "bundle", "candidates", "compressed.json"
 
 
@@ -74,7 +76,12 @@ def compress(
     workshop = _workshop(parent, list(corpus), settings, folder / CANDIDATES)
     made = make_all(workshop)
     metric = deciding_metric(parent.task, [limit.name for limit in contract.quality])
-    rows = measure(made, workshop, _drawn(validation, settings.scored), metric)
+    drawn = _drawn(validation, settings.scored)
+    rows = measure(made, workshop, drawn, metric)
+    if settings.distill is None and (lower := _lower(rows, workshop, contract)):
+        workshop = replace(workshop, layers=lower)
+        made = make_all(workshop)
+        rows = measure(made, workshop, drawn, metric)
     chosen = choose(rows, contract)
     rows = mark(rows, chosen)
     bundle = made.bundles[chosen]
@@ -99,11 +106,24 @@ def measure(
         # Proved when it was made, on golden answers and nine shapes: nothing to score anew.
         same = name == "trained" or name in LOSSLESS
         answers[name] = answers["trained"] if same else _answers(bundle, validation, metric, name)
-    judged = {n: judge(task, validation, a, answers["trained"], metric, workshop.settings) for n, a in answers.items()}
+    judged = {n: judge(task, validation, a, answers["trained"], metric, _gate(n, workshop)) for n, a in answers.items()}
     sizes = [item_size(item) for item in task.encode(inputs, workshop.trained.processor)]
     timed = spread_by_length(inputs, sizes, workshop.settings.timed)
     times = time_all(made.bundles, "trained", timed, workshop.settings.rounds)
     return {name: _row(name, bundle, judged[name], times[name]) for name, bundle in made.bundles.items()}
+
+
+def _lower(rows: Mapping[str, Row], workshop: Workshop, contract: Contract) -> int:
+    """Layers of a student, where no candidate keeps the contract's latency and size and one may be made; else 0."""
+    depth = depth_of(workshop.trained)
+    wanted = workshop.settings.candidates
+    if depth < FEWEST_LAYERS or any_within(rows, contract) or (wanted and not STUDENTS & set(wanted)):
+        return 0
+    layers = max(round(depth * KEPT_LAYERS), 1)
+    say(tr("No candidate keeps the contract's latency and size: {layers} of {depth} layers are tried.").format(
+        layers=layers, depth=depth
+    ))  # fmt: skip
+    return layers
 
 
 def _drawn(examples: Sequence[Example[X, Y]], most: int) -> Sequence[Example[X, Y]]:
@@ -158,7 +178,10 @@ def _workshop(
     say(tr("{threads} threads, {name}, bf16: {bf16}").format(threads=threads, name=cpu.name or "?", bf16=bf16))
     folder.mkdir(parents=True, exist_ok=True)
     trained = _with_threads(parent, threads)
-    return Workshop(trained=trained, seen=seen, settings=settings, cpu=cpu, folder=folder, threads=threads)
+    return Workshop(
+        trained=trained, seen=seen, settings=settings, cpu=cpu, folder=folder, threads=threads,
+        layers=settings.distill or 0,
+    )  # fmt: skip
 
 
 def _with_threads(parent: Bundle[Any, Any], threads: int) -> Bundle[Any, Any]:
@@ -184,6 +207,10 @@ def _answers(
     bundle: Bundle[X, Y], examples: Sequence[Example[X, Y]], metric: Metric, name: str
 ) -> list[Prediction[Y]]:
     return bundle.examine(examples, [metric], tr("scoring {name}").format(name=name))
+
+
+def _gate(name: str, workshop: Workshop) -> CompressSettings:
+    return replace(workshop.settings, min_agreement=0.0) if name in STUDENTS else workshop.settings
 
 
 def _row(name: str, bundle: Bundle[Any, Any], judged: Judged, times: Timing) -> Row:

@@ -28,8 +28,14 @@ class CompressSettings:
     """Validation inputs that are timed, spread evenly over short and long ones."""
     rounds: int = 5
     """How often each of them is timed, candidates taking turns."""
+    distill: int | None = None
+    """Layers of a student that learns to answer as the trained network does. Not said: a third of its layers, and only
+    where no other candidate keeps the contract's latency and size. 0: none."""
+    distill_minutes: float = 8.0
+    """How long it learns."""
     candidates: list[str] = field(default_factory=list)
-    """Which to try: vocabulary, onnx, onnx-int8, openvino, openvino-bf16, openvino-w8, openvino-int8. Empty: all."""
+    """Which to try: vocabulary, onnx, onnx-int8, openvino, openvino-bf16, openvino-w8, openvino-int8, and
+    distilled, distilled-onnx, distilled-onnx-int8, distilled-openvino, distilled-openvino-int8. Empty: all."""
 
 
 SETTINGS = CompressSettings

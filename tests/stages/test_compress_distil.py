@@ -1,0 +1,103 @@
+"""Fewer layers that answer as the whole network does: made where the contract asks for it, judged like the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from luodi.core.bundle import Bundle, open_bundle, read_manifest
+from luodi.core.contract import parse_contract
+from luodi.core.types import Dataset, Prediction
+from luodi.models.distil import layers_of, student_of, teach
+from luodi.stages.compress.candidates import STUDENTS
+from luodi.stages.compress.compress import Compressed, TestSet, compress
+from luodi.stages.compress.config import CompressSettings
+from tiny import make_dataset, make_entities, make_numbers, train_bundle
+
+Data = Dataset[str, str]
+QUICK = CompressSettings(timed=6, rounds=2, calibration=10, threads=1, distill_minutes=0.08)
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six layers."""
+    folder = tmp_path_factory.mktemp("deep") / "bundle"
+    train_bundle(folder, "text_classification", make_dataset(), rounds=4, layers=6, rate=1e-3)
+    return folder
+
+
+def run(folder: Path, bundle: Path, settings: CompressSettings, **accept: Any) -> Compressed:
+    data, parent = make_dataset(), open_bundle(bundle, threads=1)
+    contract = parse_contract({"accuracy": ">= 0.8", **accept}, ["accuracy"])
+    test = TestSet(examples=data.test, baselines={"majority": [Prediction(value="好评")] * len(data.test)})
+    return compress(parent, data.validation, (*data.train, *data.validation), lambda: test, contract, settings, folder)
+
+
+def names(made: Compressed) -> set[str]:
+    return {row["name"] for row in made.details["candidates"]}
+
+
+def test_a_student_begins_as_every_so_manieth_layer_of_its_teacher(deep: Path) -> None:
+    engine: Any = open_bundle(deep).engine
+    assert layers_of(engine.model) == 6
+    student: Any = student_of(engine.model, 2)
+    assert layers_of(student) == 2
+    for mine, old in enumerate((2, 5)):
+        ours = student.encoder.encoder.layer[mine].attention.self.query.weight
+        theirs = engine.model.encoder.encoder.layer[old].attention.self.query.weight
+        assert (ours == theirs).all()
+        assert ours is not theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("text_classification", make_dataset), ("token_classification", make_entities), ("text_regression", make_numbers)],
+)
+def test_learning_brings_a_student_nearer_to_its_teacher(name: str, make: Any, tmp_path: Path) -> None:
+    data = make()
+    train_bundle(tmp_path / "bundle", name, data, rounds=3, layers=4, rate=1e-3)
+    bundle: Bundle[Any, Any] = open_bundle(tmp_path / "bundle")
+    engine: Any = bundle.engine
+    items = bundle.task.encode([e.input for e in data.train], bundle.processor)
+    asked = bundle.task.collate(bundle.task.encode([e.input for e in data.validation[:20]], bundle.processor))
+    wanted = engine.run(asked)["logits"]
+    student = student_of(engine.model, 1)
+    before = np.abs(type(engine)(student).run(asked)["logits"] - wanted).mean()
+    teach(engine.model, student, bundle.task, items, 6.0)
+    after = np.abs(type(engine)(student.eval()).run(asked)["logits"] - wanted).mean()
+    assert after < 0.6 * before
+    assert engine.run(asked)["logits"] == pytest.approx(wanted)  # the teacher is as it was
+
+
+def test_it_is_tried_where_nothing_else_is_fast_enough(deep: Path, tmp_path: Path, both_languages: str) -> None:
+    made = run(tmp_path / "a", deep, replace(QUICK, candidates=["onnx-int8", "distilled-onnx-int8"]), p95_ms="<= 0.001")
+    assert {"distilled", "distilled-onnx", "distilled-onnx-int8"} <= names(made)
+    manifest = read_manifest(tmp_path / "a" / "bundle")
+    rows = {row["name"]: row for row in made.details["candidates"]}
+    assert made.chosen in rows
+    if made.chosen in STUDENTS:
+        assert manifest.network["config"]["num_hidden_layers"] == 2
+        assert "distilled" in manifest.made_by
+    assert rows["distilled-onnx-int8"]["speedup"] > rows["onnx-int8"]["speedup"]
+
+
+def test_it_is_left_alone_where_the_contract_is_kept(deep: Path, tmp_path: Path) -> None:
+    made = run(tmp_path / "b", deep, replace(QUICK, candidates=["onnx-int8", "distilled-onnx-int8"]), p95_ms="<= 9999")
+    assert not names(made) & STUDENTS
+    assert any("Fewer layers were not asked for" in line for line in made.findings)
+
+
+def test_it_is_made_where_the_page_asks_and_never_where_it_forbids(deep: Path, tmp_path: Path) -> None:
+    chosen = replace(QUICK, candidates=["onnx", "distilled-onnx"])
+    asked = run(tmp_path / "c", deep, replace(chosen, distill=3), p95_ms="<= 9999")
+    assert "distilled-onnx" in names(asked)
+    rows = {row["name"]: row for row in asked.details["candidates"]}
+    assert rows["distilled"]["score"]["value"] >= 0.8
+    forbidden = run(tmp_path / "d", deep, replace(chosen, distill=0), p95_ms="<= 0.001")
+    assert not names(forbidden) & STUDENTS
+    too_many = run(tmp_path / "e", deep, replace(chosen, distill=6), p95_ms="<= 9999")
+    assert any("no more than 6 layers" in line for line in too_many.findings)
