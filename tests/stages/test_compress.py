@@ -19,9 +19,10 @@ from luodi.core.machine import Cpu, read_cpu
 from luodi.core.types import Dataset, Prediction
 from luodi.errors import ConfigError
 from luodi.stages.compress import candidates
-from luodi.stages.compress.candidates import Workshop, make_all
+from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings
+from luodi.stages.compress.workshop import Workshop
 
 Data = Dataset[str, str]
 QUICK = CompressSettings(timed=6, rounds=2, calibration=10, threads=1)

@@ -13,9 +13,9 @@ from luodi.core.bundle import Bundle, open_bundle, read_manifest
 from luodi.core.contract import parse_contract
 from luodi.core.types import Dataset, Prediction
 from luodi.models.distil import layers_of, student_of, teach
-from luodi.stages.compress.candidates import STUDENTS
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings
+from luodi.stages.compress.recipes import STUDENTS
 from tiny import make_dataset, make_entities, make_numbers, train_bundle
 
 Data = Dataset[str, str]

@@ -15,10 +15,10 @@ from luodi.core.contract import parse_contract
 from luodi.core.types import Dataset, Prediction
 from luodi.modalities.spans import Span
 from luodi.predict import predict_file
-from luodi.stages.compress.candidates import STEPS
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings
 from luodi.stages.compress.gate import agreement
+from luodi.stages.compress.recipes import STEPS
 from luodi.stages.evaluate.config import EvaluateSettings
 from luodi.stages.evaluate.evaluate import evaluate
 from luodi.stages.evaluate.mistakes import ERRORS

@@ -23,8 +23,8 @@ from luodi.models.cloze import Neighbours, disturbed, draw_places, filled
 from luodi.models.engine import TorchEngine
 from luodi.models.source import BundleBase, ScratchBase, resolve
 from luodi.models.tracing import output_names, trace
-from luodi.stages.compress.candidates import _varied
 from luodi.stages.compress.gate import check_shapes
+from luodi.stages.compress.workshop import _varied
 from luodi.stages.train import train as stage
 from luodi.stages.train.config import TrainSettings
 from luodi.stages.train.setup import set_up

@@ -25,11 +25,13 @@ from luodi.core.store import need_disk
 from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import ConfigError
 from luodi.messages import tr
-from luodi.stages.compress.candidates import LOSSLESS, STEPS, STUDENTS, TORCH, Made, Workshop, depth_of, make_all
+from luodi.stages.compress.candidates import Made, make_all
 from luodi.stages.compress.choice import Row, any_within, choose, mark
 from luodi.stages.compress.config import CompressSettings
 from luodi.stages.compress.gate import Judged, judge, too_slow
 from luodi.stages.compress.measure import Timing, spread_by_length, time_all
+from luodi.stages.compress.recipes import LOSSLESS, STEPS, STUDENTS, depth_of
+from luodi.stages.compress.workshop import TORCH, Workshop
 
 KEPT_LAYERS = 1 / 3
 FEWEST_LAYERS = 3  # a network of fewer has none to spare

@@ -1,0 +1,196 @@
+"""What is tried: each step makes a Bundle out of a Bundle. Steps build on one another:
+
+    trained -> vocabulary -> onnx -> onnx-int8
+                         |-> openvino -> openvino-bf16, openvino-w8, openvino-int8
+                         `-> distilled -> distilled-onnx, distilled-openvino and their int8
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from luodi.core.bundle import Bundle
+from luodi.core.progress import say
+from luodi.messages import tr
+from luodi.stages.compress import vocabulary
+from luodi.stages.compress.workshop import ONNX, OPENVINO, TORCH, Step, Workshop, calibration, correct, traced_graph
+
+
+def _no_network(workshop: Workshop) -> str:
+    if workshop.trained.manifest.engine == TORCH:
+        return ""
+    return tr("It is made from a network as it was trained; this Bundle is an exported one.")
+
+
+def _nothing_to_trim(workshop: Workshop) -> str:
+    if _no_network(workshop):
+        return _no_network(workshop)
+    pieces = vocabulary.pieces_of(workshop.trained.path / "processor")
+    if pieces is None:
+        return tr("There is nothing to trim: no vocabulary of a kind that can be cut.")
+    if len(pieces) <= workshop.settings.vocabulary:
+        return tr("There is nothing to trim: {count} pieces.").format(count=len(pieces))
+    return ""
+
+
+def _write_vocabulary(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    texts = list(source.task.corpus(workshop.seen))
+    processor = source.path / "processor"
+    trim = vocabulary.choose(processor, source.processor, texts, workshop.settings.vocabulary)
+    shutil.copytree(processor, draft / "processor")
+    vocabulary.trim_processor(processor, draft / "processor", trim)
+    opener = importlib.import_module(source.manifest.processor).open_processor
+    count = vocabulary.prove(source.processor, opener(draft / "processor"), texts, trim)
+    rows = int(source.manifest.network["config"]["vocab_size"])
+    name = "model.safetensors"
+    vocabulary.trim_weights(source.path / "weights" / name, draft / "weights" / name, trim, rows)
+    line = tr("vocabulary: {kept} of {size} pieces kept; {count} texts are cut as before.")
+    say(line.format(kept=len(trim.kept), size=trim.size, count=count))
+    return vocabulary.trim_network(source.manifest.network, trim)
+
+
+def _write_onnx(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import onnx
+
+    onnx.export(*traced_graph(source, workshop), draft / "weights")
+    return source.manifest.network
+
+
+def _write_onnx_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import onnx
+
+    onnx.quantize_dynamic(source.path / "weights", draft / "weights", reduce_range=not workshop.cpu.has_vnni)
+    correct(source, ONNX, workshop, draft)
+    return source.manifest.network
+
+
+def _write_openvino(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import openvino
+
+    openvino.convert(*traced_graph(source, workshop), draft / "weights")
+    return source.manifest.network
+
+
+def _no_bf16(workshop: Workshop) -> str:
+    return "" if workshop.cpu.has_bf16 else tr("This processor does not compute in bf16.")
+
+
+def _write_bf16(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    """The same network with another word to the engine; fp16 on disk holds more digits than bf16 computes with."""
+    from luodi.backends import openvino
+
+    openvino.save(openvino.read(source.path / "weights"), draft / "weights", half=True)
+    return {**source.manifest.network, "precision": "bf16"}
+
+
+def _write_w8(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import nncf
+
+    nncf.compress_weights(source.path / "weights", draft / "weights")
+    correct(source, OPENVINO, workshop, draft)
+    return source.manifest.network
+
+
+def _write_openvino_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import nncf
+
+    nncf.quantize(source.path / "weights", draft / "weights", calibration(source, workshop))
+    correct(source, OPENVINO, workshop, draft)
+    return source.manifest.network
+
+
+def _no_student(workshop: Workshop) -> str:
+    if workshop.trained.manifest.engine != TORCH:
+        return _no_network(workshop)
+    if not workshop.layers:
+        return tr("Fewer layers were not asked for, and the other candidates keep the contract.")
+    if workshop.layers >= depth_of(workshop.trained):
+        return tr("The network has no more than {count} layers that could be left out.").format(
+            count=depth_of(workshop.trained)
+        )
+    return ""
+
+
+def depth_of(bundle: Bundle[Any, Any]) -> int:
+    """Layers of a network that a student can be made of; 0 where none can."""
+    if bundle.manifest.engine != TORCH or _LAYERS not in bundle.manifest.network.get("config", {}):
+        return 0
+    from luodi.models.distil import layers_of
+
+    engine: Any = bundle.engine
+    return layers_of(engine.model)
+
+
+def _write_distilled(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.models.distil import student_of, teach
+    from luodi.models.engine import save_network
+
+    engine: Any = source.engine
+    student = student_of(engine.model, workshop.layers)
+    seconds = 60 * workshop.settings.distill_minutes
+    items = source.task.encode([e.input for e in workshop.seen], source.processor)
+    times = teach(engine.model, student, source.task, items, seconds)
+    line = tr("distilled: {layers} of {all} layers, each row seen {times:.1f} times in {minutes:.1f} minutes.")
+    say(line.format(layers=workshop.layers, all=depth_of(source), times=times, minutes=seconds / 60))
+    save_network(student, draft / "weights")
+    config = {**source.manifest.network["config"], _LAYERS: workshop.layers}
+    return {**source.manifest.network, "config": config}
+
+
+_LAYERS = "num_hidden_layers"
+_FROM_TORCH = ("vocabulary", "trained")
+STEPS = (
+    Step(
+        name="vocabulary", sources=("trained",), engine=TORCH, packages=("safetensors",),
+        write=_write_vocabulary, lossless=True, obstacle=_nothing_to_trim,
+    ),
+    Step(
+        name="onnx", sources=_FROM_TORCH, engine=ONNX, packages=("onnx", "onnxscript", "onnxruntime"),
+        write=_write_onnx, lossless=True, obstacle=_no_network,
+    ),
+    Step(
+        name="onnx-int8", sources=("onnx",), engine=ONNX, packages=("onnx", "onnxruntime"), write=_write_onnx_int8,
+    ),
+    Step(
+        name="openvino", sources=_FROM_TORCH, engine=OPENVINO, packages=("openvino",),
+        write=_write_openvino, lossless=True, obstacle=_no_network,
+    ),
+    Step(
+        name="openvino-bf16", sources=("openvino",), engine=OPENVINO, packages=("openvino",),
+        write=_write_bf16, obstacle=_no_bf16,
+    ),
+    Step(
+        name="openvino-w8", sources=("openvino",), engine=OPENVINO, packages=("openvino", "nncf"), write=_write_w8,
+    ),
+    Step(
+        name="openvino-int8", sources=("openvino",), engine=OPENVINO, packages=("openvino", "nncf"),
+        write=_write_openvino_int8,
+    ),
+    Step(
+        name="distilled", sources=_FROM_TORCH, engine=TORCH, packages=("safetensors",), write=_write_distilled,
+        obstacle=_no_student,
+    ),
+    Step(
+        name="distilled-onnx", sources=("distilled",), engine=ONNX, packages=("onnx", "onnxscript", "onnxruntime"),
+        write=_write_onnx, lossless=True,
+    ),
+    Step(
+        name="distilled-onnx-int8", sources=("distilled-onnx",), engine=ONNX, packages=("onnx", "onnxruntime"),
+        write=_write_onnx_int8,
+    ),
+    Step(
+        name="distilled-openvino", sources=("distilled",), engine=OPENVINO, packages=("openvino",),
+        write=_write_openvino, lossless=True,
+    ),
+    Step(
+        name="distilled-openvino-int8", sources=("distilled-openvino",), engine=OPENVINO, packages=("openvino", "nncf"),
+        write=_write_openvino_int8,
+    ),
+)  # fmt: skip
+STUDENTS = frozenset(step.name for step in STEPS if step.name.startswith("distilled"))
+"""Other networks than the trained one: their answers are judged by their score, not by how many are the same."""
+LOSSLESS = frozenset(step.name for step in STEPS if step.lossless) - STUDENTS
