@@ -180,6 +180,15 @@ def test_shuffled_weights_that_change_nothing_are_told() -> None:
     ]  # fmt: skip
 
 
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    row = {
+        "faithful": None, "missing": None, "shuffled": None, "agreement": None, "nearest": [],
+        "units": [{"name": "\x1b"}], "attention": {"rollout": [1.0], "is_believed": True},
+    }  # fmt: skip
+    assert "\x1b" not in "".join(find(row))
+    assert "? 100%" in find(row)[1]
+
+
 def test_gradients_are_refused_where_there_are_none(planted: Bundle[str, str]) -> None:
     blind = replace(planted, engine=Stubborn(), manifest=replace(planted.manifest, engine="none"))
     with pytest.raises(InputError) as caught:

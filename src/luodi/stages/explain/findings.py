@@ -89,7 +89,7 @@ def _attention(row: Mapping[str, Any]) -> Iterator[str]:
     if not told:
         return
     order = sorted(range(len(row["units"])), key=lambda i: -told["rollout"][i])[:3]
-    names = ", ".join(f"{row['units'][i]['name']} {told['rollout'][i]:.0%}" for i in order)
+    names = ", ".join(f"{_seen(row['units'][i]['name'])} {told['rollout'][i]:.0%}" for i in order)
     sentence = (
         tr("Attention arrives most from: {names}. Hiding that lowers the answer more than chance would.")
         if told["is_believed"]
@@ -97,6 +97,11 @@ def _attention(row: Mapping[str, Any]) -> Iterator[str]:
                 "it looks is not what decides.")
     )  # fmt: skip
     yield sentence.format(names=names)
+
+
+def _seen(name: str) -> str:
+    """Control characters of a stranger's text are not sent to a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def _contradicted(row: Mapping[str, Any]) -> Iterator[str]:
