@@ -52,9 +52,11 @@ def student_of(model: nn.Module, layers: int) -> nn.Module:
 
 
 def teach(
-    teacher: nn.Module, student: nn.Module, task: Task[Any, Any], items: Sequence[Item], seconds: float
-) -> float:
-    """So long on these items, over and over where there is time. Gives how often each was seen."""
+    teacher: nn.Module, student: nn.Module, task: Task[Any, Any], items: Sequence[Item], seconds: float,
+    rounds: int | None = None,
+) -> float:  # fmt: skip
+    """So long on these items, over and over where there is time; or, where said, so many `rounds` over all of them.
+    Gives how often each was seen."""
     torch.manual_seed(0)
     old, new = _deep(teacher).eval(), _deep(student).train()
     learning = _unfrozen(new)
@@ -65,7 +67,7 @@ def teach(
     began, seen = time.perf_counter(), 0
     while True:
         for place in order.permutation(len(batches)):
-            done = (time.perf_counter() - began) / seconds
+            done = seen / (rounds * len(items)) if rounds else (time.perf_counter() - began) / seconds
             if done >= 1:
                 new.eval()
                 return seen / len(items)
