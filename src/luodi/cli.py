@@ -22,13 +22,15 @@ from luodi import __version__
 from luodi.core import config
 from luodi.core.bundle import open_bundle
 from luodi.core.disk import full, is_full
-from luodi.core.project import Project, open_project, settings_types
+from luodi.core.project import CONFIGURED, Project, open_project, settings_types
 from luodi.core.report import Report, Verdict
 from luodi.core.stopping import Stopped, stopped_by_signals
 from luodi.errors import InputError, LuodiError, UsageError
-from luodi.messages import tr
+from luodi.messages import one_line, tr
 from luodi.screen import Screen
 from luodi.summary import summary
+
+SHORT = 40  # characters of a stranger's word in an error
 
 
 def run(folder: str = ".", *settings: str) -> Report:
@@ -62,11 +64,15 @@ def evaluate(folder: str = ".", other: str = "", *settings: str) -> Report:
 
 
 def explain(folder: str = ".", *texts: str, method: str = "", html: str = "", attention: bool = False) -> Report:
-    from luodi.stages.explain.config import ExplainSettings
+    from luodi.stages.explain.config import ExplainSettings, check
 
     told = list(texts)
-    if not Path(folder).exists() and (Path() / "luodi.yaml").is_file():  # `luodi explain "..."` means this folder
+    if not _may_be_there(folder) and (Path() / "luodi.yaml").is_file():  # `luodi explain "..."` means this folder
         told, folder = [folder, *told], "."
+    strange = next((w for w in told if "=" in w and w.partition(".")[0] in {*CONFIGURED} - {"explain"}), "")
+    if strange:
+        message = tr("{word} is no setting of explain, and no input.").format(word=one_line(strange, SHORT))
+        raise UsageError(message, code="usage.explain", hint=tr("Settings of other stages stand in luodi.yaml."))
     settings = [word for word in told if word.startswith("explain.") and "=" in word]
     settings += [f"explain.method={method}"] if method else []
     inputs = [word for word in told if word not in settings]
@@ -84,11 +90,22 @@ def explain(folder: str = ".", *texts: str, method: str = "", html: str = "", at
         for setting in settings:
             config.lay_over(laid, setting)
         chosen, asked = config.typed(ExplainSettings, laid["explain"], "explain"), Asked(bundle=open_bundle(path))
+        check(chosen, asked.bundle.task)
     else:
         project = _open(folder, settings)
         chosen = project.settings["explain"]
         asked = asked_project(project, chosen, look=attention)
     return explain_inputs(asked, inputs, chosen, Path(html) if html else None, look=attention)
+
+
+def _may_be_there(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError as error:  # longer than a file's name may be
+        if not (Path() / "luodi.yaml").is_file():
+            message = tr("There is no folder {folder}.").format(folder=one_line(name, SHORT))
+            raise InputError(message, code="project.folder") from error
+        return False
 
 
 def compress(folder: str = ".", *settings: str) -> Report:

@@ -14,7 +14,7 @@ from luodi.core.project import Project
 from luodi.core.report import Report, Verdict
 from luodi.core.store import Result
 from luodi.errors import InputError
-from luodi.messages import language, tr
+from luodi.messages import language, one_line, tr
 from luodi.stages.explain.attention import attention
 from luodi.stages.explain.config import GRADIENTS, ExplainSettings
 from luodi.stages.explain.explain import as_row, explain, reasons_of
@@ -26,6 +26,8 @@ from luodi.steps import made_from, newest_made
 MOST_SHOWN = 12
 """Parts in the terminal's table, the strongest; the page shows all."""
 NEAREST_SHOWN = 3
+SHORT = 40
+"""Characters of a cell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,12 +84,12 @@ def as_rows(details: Mapping[str, Any]) -> list[tuple[str, ...]]:
     table: list[tuple[str, ...]] = []
     for row in details.get("explained", ()):
         sure = "" if row["confidence"] is None else f"{row['confidence']:.3f}"
-        table.append((_short(row["answer"]), sure))
+        table.append((one_line(row["answer"], SHORT), sure))
         strongest = sorted(row["units"], key=lambda u: -abs(u["weight"]))[:MOST_SHOWN]
-        table += [(f"  {_short(u['name'])}", f"{u['weight']:+.3g} {row['unit']}".strip()) for u in strongest]
+        table += [(f"  {one_line(u['name'], SHORT)}", f"{u['weight']:+.3g} {row['unit']}".strip()) for u in strongest]
         table += [
-            (f"  {_short(n['input'])}", tr("training row, {alike:.0%} alike: {target}").format(
-                alike=n["alike"], target=_short(n["target"])
+            (f"  {one_line(n['input'], SHORT)}", tr("training row, {alike:.0%} alike: {target}").format(
+                alike=n["alike"], target=one_line(n["target"], SHORT)
             ))
             for n in row["nearest"][:NEAREST_SHOWN]
         ]  # fmt: skip
@@ -110,9 +112,3 @@ def _explained(asked: Asked, value: Any, settings: ExplainSettings, look: bool) 
     row["nearest"] = neighbours(asked.known, value, explained.answer, settings.neighbours) if asked.known else []
     row["findings"] = find(row)
     return row
-
-
-def _short(text: str) -> str:
-    """One line that a terminal can show: no control characters of a stranger's text."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
-    return plain if len(plain) <= 40 else plain[:39] + "…"

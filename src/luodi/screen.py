@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from luodi.core.progress import clock_time
-from luodi.messages import tr
+from luodi.messages import one_line, tr
 
 WIDTH = 24  # of the bar, in characters
 REDRAW_S = 0.2
@@ -63,6 +63,7 @@ class Screen(logging.Handler):
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """A line for each row, its columns under one another. Chinese characters take two places."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -80,7 +81,7 @@ def painted(units: Sequence[Mapping[str, Any]]) -> str:
 
 def _paint(word: str, share: float) -> str:
     """`share`: -1 to 1, of the strongest part. Control characters of a stranger's text are not sent to a terminal."""
-    plain = "".join(c if c.isprintable() else "?" for c in word)
+    plain = one_line(word)
     if abs(share) < 0.1:
         return plain
     shade = (_FOR if share > 0 else _AGAINST)[min(int(abs(share) * 3), 2)]

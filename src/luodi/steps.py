@@ -21,11 +21,12 @@ from luodi.core.report import Report, Verdict, keep_report, read_report
 from luodi.core.stopping import stop_if_asked
 from luodi.core.store import KEY_LENGTH, MANIFEST, Result, Store, hash_json
 from luodi.core.task import Task
-from luodi.core.types import Example
+from luodi.core.types import Example, X, Y
 from luodi.errors import DataError, InputError
 from luodi.messages import language, tr
 
 if TYPE_CHECKING:
+    from luodi.stages.prepare.config import PrepareSettings
     from luodi.stages.train.config import TrainSettings
     from luodi.stages.train.train import GoesOn
 
@@ -183,18 +184,21 @@ def evaluated_step(life: Life) -> Step:
 def compared_step(life: Life, theirs: Path) -> Step:
     """Rows that the other Bundle has learned from are left out, where it is known what these were."""
     from luodi.report.single import write_comparison
-    from luodi.stages.evaluate.compare import COMPARISON, compare, rows_not_seen
+    from luodi.stages.evaluate.compare import COMPARISON, compare, require_same_question, rows_not_seen
 
     project = life.project
     made = newest_made(project)
+    require_same_question(read_manifest(made.path / "bundle"), read_manifest(theirs))
     prepared = made_from(project.store, made, "prepare")
     names = label_of(made.path / "bundle"), label_of(theirs)
 
     def work(folder: Path) -> Report:
         ours, others = open_bundle(made.path / "bundle"), open_bundle(theirs)
-        openings = project.store.count_test_opening(prepared.key, "compare", folder.stem)
         test = load_split(prepared.path, "test", ours.task)
-        kept, told = rows_not_seen(ours.task, test, rows_seen_by(theirs, ours.task), names[1])
+        known = rows_seen_by(theirs, ours.task)
+        is_seen = None if known is None else met_before(ours.task, test, known, project.settings["prepare"])
+        kept, told = rows_not_seen(test, is_seen, names[1])
+        openings = project.store.count_test_opening(prepared.key, "compare", folder.stem)
         found = compare(ours, others, kept, [limit.name for limit in project.contract.quality], folder, names)
         report = Report(
             verb="evaluate", verdict=Verdict.DONE, numbers=found.numbers, findings=(*found.findings, *told),
@@ -231,13 +235,35 @@ def made_from(store: Store, result: Result, verb: str) -> Result:
 
 
 def rows_seen_by(bundle: Path, task: Task[Any, Any]) -> Sequence[Example[Any, Any]] | None:
-    """What a Bundle in a project's runs/ learned from and was chosen by; None where that is not known."""
-    root = bundle.resolve().parent.parent
-    own = next((r for r in Store(root).results() if r.path.resolve() == bundle.resolve().parent), None)
+    """What a Bundle in a project's runs/ learned from and was chosen by; None where that is not known: it lies
+    elsewhere, its rows have been removed, or it began as another Bundle, which had rows of its own."""
+    store = Store(bundle.resolve().parent.parent)
+    own = next((r for r in store.results() if r.path.resolve() == bundle.resolve().parent), None)
     if own is None:
         return None
-    prepared = made_from(Store(root), own, "prepare")
+    try:
+        trained = own if own.verb == "train" else made_from(store, own, "train")
+        prepared = made_from(store, trained, "prepare")
+    except InputError:
+        return None
+    if set(trained.parents) - {prepared.key}:
+        return None
     return [row for name in ("train", "validation") for row in load_split(prepared.path, name, task)]
+
+
+def met_before(
+    task: Task[X, Y], test: Sequence[Example[X, Y]], known: Sequence[Example[X, Y]], settings: PrepareSettings
+) -> list[bool]:
+    """Of each test row, whether it or a near copy stands among the known ones."""
+    from luodi.stages.prepare.near_duplicates import group_places
+
+    rows = [*test, *known]
+    prints = [task.input.fingerprint(row.input) for row in rows]
+    threshold = settings.near_duplicates
+    pieces = [task.input.pieces(row.input) for row in rows] if threshold < 1 else None
+    groups = group_places([""] * len(rows), prints, pieces, threshold)
+    seen = set(groups[len(test) :])
+    return [group in seen for group in groups[: len(test)]]
 
 
 def label_of(bundle: Path) -> str:

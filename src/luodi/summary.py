@@ -8,7 +8,7 @@ import sys
 
 from luodi.core.progress import clock_time
 from luodi.core.report import Report, Verdict
-from luodi.messages import tr
+from luodi.messages import one_line, tr
 from luodi.screen import aligned, painted
 
 
@@ -20,7 +20,7 @@ def summary(done: Report) -> str:
     if done.verb == "explain" and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         lines += [f"  {painted(row['units'])}" for row in done.details.get("explained", ())]
     lines += [f"  {line}" for line in aligned(_table(done))]
-    lines += [f"  {finding}" for finding in done.findings]
+    lines += [f"  {one_line(finding)}" for finding in done.findings]
     if done.verb == "schema":
         return json.dumps(done.details, ensure_ascii=False, indent=2)
     for name, value in ((tr("Bundle"), done.bundle), (tr("Report"), done.report), (tr("Next"), done.next)):

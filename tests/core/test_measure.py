@@ -181,3 +181,24 @@ def test_95_of_100_intervals_hold_the_truth(metric: Metric) -> None:
         found = with_interval(metric, metric.sums(list(map(str, one)), answers(list(map(str, other)))))
         held += found.low <= exact <= found.high
     assert 0.93 <= held / 1500 <= 0.97
+
+
+def test_few_groups_prove_little() -> None:
+    """Thirty rows of one writer are one writer; nine groups that are equal by chance are no certainty."""
+    ours, theirs = np.tile([1.0, 1.0], (30, 1)), np.tile([0.0, 1.0], (30, 1))
+    assert paired_p(ACCURACY, ours, theirs) < 0.01
+    assert paired_p(ACCURACY, ours, theirs, groups=["one"] * 30) == 1.0
+    mixed = np.stack([np.arange(30) % 3 != 0, np.ones(30)], axis=1).astype(float)
+    plain, one = (with_interval(ACCURACY, mixed, groups=g) for g in ((), ["one"] * 30))
+    assert one.high - one.low > 0.9 > 0.4 > plain.high - plain.low
+    five = with_interval(ACCURACY, mixed, groups=[str(i // 6) for i in range(30)])  # each right in two of three
+    assert five.high - five.low > plain.high - plain.low
+
+
+def test_intervals_of_few_groups_cover_as_often_as_they_say() -> None:
+    rng, hits = np.random.default_rng(3), 0
+    for _ in range(150):
+        targets, said, groups = clustered(rng, 5, 8)
+        sums = ACCURACY.sums(targets, answers(said))
+        hits += (found := with_interval(ACCURACY, sums, groups=groups)).low <= 0.5 <= found.high
+    assert hits >= 0.92 * 150

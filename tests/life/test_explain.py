@@ -84,3 +84,17 @@ def test_wrong_use_is_one_line(shop: Path, words: tuple[str, ...], code: str, bo
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].endswith(f"[{code}]")
     assert "Traceback" not in done.stderr
+
+
+def test_words_that_are_no_input_get_one_line(shop: Path, tmp_path: Path) -> None:
+    """A text longer than a file's name may be is a text; a setting of another stage is none."""
+    told = luodi("explain", "好" * 200)
+    assert told.returncode == 2
+    assert told.stderr.strip().count("\n") <= 1, told.stderr
+    other = luodi("explain", str(shop), "train.epochs=3")
+    assert other.returncode == 2
+    assert "train.epochs=3 is no setting of explain" in other.stderr
+    bundle = next((shop / "runs").glob("train-*")) / "bundle"
+    few = luodi("explain", str(bundle), "a text of some words", "explain.orders=1")
+    assert few.returncode == 2
+    assert "explain.orders is 1" in few.stderr

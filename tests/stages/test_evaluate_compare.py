@@ -13,9 +13,11 @@ import pytest
 
 from luodi.core.bundle import Bundle, open_bundle
 from luodi.core.measure import mcnemar
-from luodi.core.types import Batch, Dataset
+from luodi.core.types import Batch, Dataset, Example
 from luodi.errors import InputError
 from luodi.stages.evaluate.compare import DIFFERENCES, compare, require_same_question, rows_not_seen
+from luodi.stages.prepare.config import PrepareSettings
+from luodi.steps import met_before
 from luodi.tasks.text_classification import TextClassification
 
 Data = Dataset[str, str]
@@ -77,20 +79,32 @@ def test_a_model_is_as_good_as_itself(bundle: Bundle[str, str], tiny_dataset: Da
 
 
 def test_rows_that_the_other_has_seen_are_left_out(tiny_dataset: Data) -> None:
-    task = TextClassification()
     test = list(tiny_dataset.test)
-    kept, told = rows_not_seen(task, test, test[:20], "two")
+    kept, told = rows_not_seen(test, [True] * 20 + [False] * 30, "two")
     assert kept == test[20:]
-    assert told == ["20 test rows stand in what two learned from, and were left out."]
-    assert rows_not_seen(task, test, [], "two") == (test, [])
-    assert rows_not_seen(task, test, None, "two")[1][0].startswith("It is not known what two learned from")
+    assert told == ["20 test rows, or near copies of them, stand in what two learned from, and were left out."]
+    assert rows_not_seen(test, [False] * 50, "two") == (test, [])
+    assert rows_not_seen(test, None, "two")[1][0].startswith("It is not known what two learned from")
     with pytest.raises(InputError) as caught:
-        rows_not_seen(task, test, test, "two")
+        rows_not_seen(test, [True] * 50, "two")
     assert caught.value.code == "evaluate.seen"
 
 
 def test_two_questions_are_not_compared(bundle: Bundle[str, str]) -> None:
     other = replace(bundle, manifest=replace(bundle.manifest, task="image_classification"))
     with pytest.raises(InputError) as caught:
-        require_same_question(bundle, other)
+        require_same_question(bundle.manifest, other.manifest)
     assert caught.value.code == "evaluate.task"
+    labels = replace(bundle.manifest, schema=replace(bundle.manifest.schema, labels=("cats", "dogs")))
+    with pytest.raises(InputError, match="cats, dogs"):
+        require_same_question(bundle.manifest, labels)
+    more = replace(bundle.manifest.schema, labels=(*bundle.manifest.schema.labels, "new"))
+    require_same_question(bundle.manifest, replace(bundle.manifest, schema=more))
+
+
+def test_a_near_copy_of_a_test_row_was_met_before() -> None:
+    long = "the hotel was near the station and the breakfast was good but the room smelled of smoke all night"
+    test = [Example(id=str(i), input=text, target="a") for i, text in enumerate((long, "quite another sentence"))]
+    known = [Example(id="k", input=f"{long}!", target="a")]
+    assert met_before(TextClassification(), test, known, PrepareSettings()) == [True, False]
+    assert met_before(TextClassification(), test, known, PrepareSettings(near_duplicates=1.0)) == [False, False]

@@ -82,3 +82,14 @@ def test_abstention_counts_the_surest_first() -> None:
     assert by_share[1.0]["value"] == pytest.approx(0.8)
     assert by_share[0.9]["value"] == pytest.approx(80 / 90)
     assert by_share[0.8]["low"] < 1.0  # 80 rows are no proof of certainty
+
+
+def test_of_a_group_one_row_counts() -> None:
+    """Forty rows of one writer who is always misread: one mistake, not forty."""
+    traits = {"signed": np.arange(40)}
+    wrong, groups = [True] * 40 + [False] * 260, ["writer"] * 40 + [""] * 260
+    assert worst_parts(traits, wrong)[0]
+    assert worst_parts(traits, wrong, groups)[0] == []
+    rows = abstention([0.9] * 100, [i % 4 != 0 for i in range(100)], ["one"] * 100)
+    plain = abstention([0.9] * 100, [i % 4 != 0 for i in range(100)])
+    assert all(a["high"] - a["low"] > b["high"] - b["low"] for a, b in zip(rows, plain, strict=True))

@@ -44,7 +44,8 @@ def nearest(index: Index, asked: Array, count: int) -> list[tuple[int, float]]:
     places = np.repeat(begin - np.cumsum(held) + held, held) + np.arange(held.sum())
     shared = np.bincount(index.rows[places], np.repeat(squares, held), minlength=len(index.lengths))
     alike = shared / np.maximum(index.lengths * np.sqrt(squares.sum()), 1e-12)
-    order = np.argsort(-alike, kind="stable")[:count]
+    likely = np.argpartition(-alike, count)[:count] if count < len(alike) else np.arange(len(alike))
+    order = likely[np.lexsort((likely, -alike[likely]))]
     return [(int(i), min(float(alike[i]), 1.0)) for i in order if alike[i] > 0]
 
 

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from luodi.core.measure import Measure, Metric, by_group, difference, mcnemar, paired_p, with_interval
+from luodi.core.measure import (
+    FEWEST_GROUPS,
+    Measure,
+    Metric,
+    by_group,
+    difference,
+    firsts,
+    mcnemar,
+    paired_p,
+    with_interval,
+)
 from luodi.core.task import Task
 from luodi.core.types import Example, Prediction, X, Y
 
@@ -39,12 +49,16 @@ def score(
 
 def slices_of(task: Task[X, Y], examples: Sequence[Example[X, Y]]) -> dict[str, list[int]]:
     """"family.slice" to places, for slices large enough to speak of, smaller than the whole and different from one
-    another (a file for each class makes two names of one slice)."""
+    another (a file for each class makes two names of one slice). Ten users who wrote a thousand rows are ten."""
     found: dict[str, list[int]] = defaultdict(list)
     for place, example in enumerate(examples):
         for family, name in parts_of(task, example).items():
             found[f"{family}.{name}"].append(place)
-    large = {k: v for k, v in found.items() if SMALLEST_SLICE <= len(v) < len(examples)}
+    groups = [e.group for e in examples]
+    large = {
+        name: places for name, places in found.items()
+        if SMALLEST_SLICE <= len(places) < len(examples) and len(firsts([groups[i] for i in places])) >= FEWEST_GROUPS
+    }  # fmt: skip
     first: dict[tuple[int, ...], str] = {}
     for name, places in large.items():
         first.setdefault(tuple(places), name)
@@ -53,8 +67,8 @@ def slices_of(task: Task[X, Y], examples: Sequence[Example[X, Y]]) -> dict[str, 
 
 def parts_of(task: Task[X, Y], example: Example[X, Y]) -> dict[str, str]:
     """Family to slice: what the task says of an example, then its file, then what else its row said."""
-    told = {"source": example.source.replace(".", "_")} if example.source else {}
-    return {**task.slices(example), **told, **{k: v for k, v in example.tags if k not in task.slices(example)}}
+    told, own = {"source": example.source.replace(".", "_")} if example.source else {}, task.slices(example)
+    return {**own, **told, **{k: v for k, v in example.tags if k not in own}}
 
 
 def against(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # the type only: core works without torch installed
 
 LABELS = "labels"
 """Key of an item and of a batch under which the right answer stands, where it is known. No network reads it."""
+AMOUNT = "units"
+"""The `strength_unit` of answers that are numbers: they are raised and lowered, not given more or less strongly."""
 IGNORED = -100
 """A label that no loss counts (torch's own convention): padding, or an answer that training never showed."""
 
@@ -270,8 +272,10 @@ class Task(ABC, Generic[X, Y]):
 
     def aim(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """What gradients are taken of, for a batch whose labels are the answer to be explained: one number, higher the
-        stronger the answer. As it is: the loss turned round."""
-        return -self.loss(outputs, batch)
+        stronger the answer. As it is: the task's own loss turned round, whatever it was trained by: smoothing and the
+        weights of classes are no part of the answer."""
+        plain = type(self)(replace(self.schema, objective=None), self.processor)
+        return -plain.loss(outputs, batch)
 
     def owners(self, value: X, processor: Processor) -> Array:
         """The region that each position of the value's item belongs to, -1 for none; methods that look at positions ask

@@ -69,3 +69,9 @@ def speaking(chosen: str) -> Iterator[None]:
         yield
     finally:
         _chosen.reset(token)
+
+
+def one_line(text: str, most: int | None = None) -> str:
+    """A stranger's text as a terminal can show it: one line, no control characters, cut to `most`."""
+    plain = "".join(c if c.isprintable() or c == "\u200d" else " " if c.isspace() else "?" for c in text)
+    return plain if most is None or len(plain) <= most else plain[: most - 1] + "…"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from luodi.core.batching import pad
-from luodi.core.task import LABELS, Base, Baseline, Engine, OnePassTask, Processor, Recognition, Schema
+from luodi.core.task import AMOUNT, LABELS, Base, Baseline, Engine, OnePassTask, Processor, Recognition, Schema
 from luodi.core.types import Array, Batch, Example, Floats, Item, Prediction
 from luodi.errors import DataError
 from luodi.messages import tr
@@ -38,7 +38,7 @@ class TextRegression(OnePassTask[str, float]):
     name = "text_regression"
     input, output = Text(), Number()
     metrics: ClassVar = NUMBER_METRICS
-    strength_unit: ClassVar = "units"
+    strength_unit: ClassVar = AMOUNT
     losses: ClassVar = ("mse", "huber")  # squared error is what R2 is made of
 
     @classmethod

@@ -42,7 +42,8 @@ def judge(
     gap = _gap(examples, ours, trained, metric)
     unit = metric.value([e.target for e in examples], trained) if metric.is_scaled else 1.0
     same = agreement(task, ours, trained)
-    score = with_interval(metric, metric.sums([e.target for e in examples], ours))
+    groups = [e.group for e in examples]
+    score = with_interval(metric, metric.sums([e.target for e in examples], ours), groups=groups)
     refused = (
         _not_numbers(ours)
         or _loses(metric, gap, settings.max_loss * unit)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luodi.core.bundle import Bundle
+from luodi.core.bundle import Bundle, Manifest
 from luodi.core.measure import Measure, Metric, with_interval
 from luodi.core.scoring import against, deciding_metric, slices_of
 from luodi.core.store import write_atomically
-from luodi.core.task import Task
 from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import InputError
 from luodi.messages import tr
@@ -23,6 +22,7 @@ from luodi.stages.evaluate.mistakes import as_cell
 COMPARISON, DIFFERENCES = "comparison.html", "differences.csv"
 LEVEL = 0.05
 SHOWN = 50
+SHOWN_LABELS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,7 @@ def compare(
 ) -> Compared:  # fmt: skip
     """`quality`: names of the contract's metrics, the first decides. Leaves differences.csv in `folder`. Raises
     InputError where the two do not answer the same question."""
-    require_same_question(ours, theirs)
+    require_same_question(ours.manifest, theirs.manifest)
     task = ours.task
     metric = deciding_metric(task, quality)
     answers = [b.examine(examples, task.metrics, tr("answering with {name}").format(name=n))
@@ -64,29 +64,32 @@ def compare(
 
 
 def rows_not_seen(
-    task: Task[X, Y], test: Sequence[Example[X, Y]], seen: Sequence[Example[X, Y]] | None, name: str
+    test: Sequence[Example[X, Y]], is_seen: Sequence[bool] | None, name: str
 ) -> tuple[list[Example[X, Y]], list[str]]:
     """The rows that the Bundle called `name` did not learn from, and what is to be said of the others. Raises
     InputError where none is left."""
-    if seen is None:
+    if is_seen is None:
         sentence = tr("It is not known what {name} learned from: if it has seen these rows, its score is too high.")
         return list(test), [sentence.format(name=name)]
-    prints = {task.input.fingerprint(e.input) for e in seen}
-    kept = [e for e in test if task.input.fingerprint(e.input) not in prints]
+    kept = [e for e, seen in zip(test, is_seen, strict=True) if not seen]
     if not kept:
         message = tr("{name} has learned from all of the test rows: nothing is left to compare on.").format(name=name)
         raise InputError(message, code="evaluate.seen", hint=tr("Compare on the other project, or on new rows."))
     if len(kept) == len(test):
         return kept, []
-    sentence = tr("{n} test rows stand in what {name} learned from, and were left out.")
+    sentence = tr("{n} test rows, or near copies of them, stand in what {name} learned from, and were left out.")
     return kept, [sentence.format(n=len(test) - len(kept), name=name)]
 
 
-def require_same_question(ours: Bundle[Any, Any], theirs: Bundle[Any, Any]) -> None:
-    if ours.manifest.task == theirs.manifest.task:
+def require_same_question(ours: Manifest, theirs: Manifest) -> None:
+    """One task, and labels that they have in common where answers are labels. Raises InputError."""
+    labels = [", ".join(told.schema.labels[:SHOWN_LABELS]) for told in (ours, theirs)]
+    is_answered = not all(labels) or set(ours.schema.labels) & set(theirs.schema.labels)
+    if ours.task == theirs.task and is_answered:
         return
     message = tr("The two do not answer the same question: {one} and {other}.")
-    message = message.format(one=ours.manifest.task, other=theirs.manifest.task)
+    one, other = (ours.task, theirs.task) if ours.task != theirs.task else labels
+    message = message.format(one=one, other=other)
     raise InputError(message, code="evaluate.task", hint=tr("Compare two Bundles of one task."))
 
 

@@ -69,7 +69,7 @@ def evaluate(
     judgements = contract.judge("evaluate", numbers)
     traits = traits_of(task, test)
     is_wrong = [not task.is_same(e.target, a.value) for e, a in zip(test, answers, strict=True)]
-    parts, looked = worst_parts(traits, is_wrong)
+    parts, looked = worst_parts(traits, is_wrong, [e.group for e in test])
     mistakes = with_company(task, test, mistakes_of(task, test, answers, metric), dataset.train,
                             groups_of(traits, is_wrong))  # fmt: skip
     write_predictions(folder / PREDICTIONS, task, test, answers)
@@ -138,5 +138,5 @@ def _tables(
     if len(sure) == len(answers):
         right = [t == g for t, g in zip(targets, given, strict=True)]
         told["calibration"] = tables.calibration(sure, right)
-        told["abstention"] = tables.abstention(sure, right)
+        told["abstention"] = tables.abstention(sure, right, [e.group for e in examples])
     return told

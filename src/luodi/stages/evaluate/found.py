@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from luodi.core.measure import firsts
 from luodi.core.scoring import parts_of
 from luodi.core.task import Task
 from luodi.core.types import Array, Example, X, Y
@@ -39,9 +40,14 @@ def traits_of(task: Task[X, Y], examples: Sequence[Example[X, Y]]) -> dict[str, 
     return {trait: np.array(places) for trait, places in found.items()}
 
 
-def worst_parts(traits: Mapping[str, Array], is_wrong: Sequence[bool]) -> tuple[list[dict[str, Any]], int]:
+def worst_parts(
+    traits: Mapping[str, Array], is_wrong: Sequence[bool], groups: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], int]:
     """Parts with more mistakes than chance explains, the surest first, none of them of the same rows as one before; and
-    how many were looked at."""
+    how many were looked at. Of a group (one user, one document) one row counts: its others are right or wrong with
+    it."""
+    if any(groups):
+        return worst_parts(*_alone(traits, is_wrong, groups))
     wrong = np.asarray(is_wrong)
     tried = {t: rows for t, rows in traits.items() if FEWEST_ROWS <= len(rows) <= len(wrong) - FEWEST_ROWS}
     if wrong.sum() < FEWEST_WRONG or not tried:
@@ -59,6 +65,17 @@ def worst_parts(traits: Mapping[str, Array], is_wrong: Sequence[bool]) -> tuple[
         share = float(np.delete(wrong, rows).mean())
         found.append({"name": trait, "n": len(rows), "wrong": int(wrong[rows].sum()), "elsewhere": share, "p": p})
     return found, len(order)
+
+
+def _alone(
+    traits: Mapping[str, Array], is_wrong: Sequence[bool], groups: Sequence[str]
+) -> tuple[dict[str, Array], list[bool]]:
+    """Of each group its first row, numbered anew."""
+    kept = firsts(groups)
+    number = np.full(len(groups), -1)
+    number[kept] = np.arange(len(kept))
+    shown = {trait: number[rows][number[rows] >= 0] for trait, rows in traits.items()}
+    return shown, [bool(is_wrong[i]) for i in kept]
 
 
 def groups_of(traits: Mapping[str, Array], is_wrong: Sequence[bool]) -> dict[int, str]:

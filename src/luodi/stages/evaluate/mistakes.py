@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from luodi.core.measure import Metric
 from luodi.core.nearest import index_of, nearest
 from luodi.core.store import write_atomically
@@ -20,6 +22,10 @@ _COLUMNS = (
     "id", "input", "target", "answer", "confidence", "group", "nearest_id", "nearest", "nearest_target", "alike",
 )  # fmt: skip
 NUM_NEAREST = 1
+MOST_KNOWN = 20_000
+"""Training rows that are looked through; of more, so many spread evenly."""
+MOST_ASKED = 2_000
+"""Mistakes, the worst first, that get a neighbour."""
 
 
 def mistakes_of(
@@ -46,14 +52,15 @@ def with_company(
     known: Sequence[Example[X, Y]], groups: Mapping[int, str],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Each mistake with its group (place in `examples` to name) and the training row that is most like it: with another
-    answer there, one of the two labels may be wrong."""
+    answer there, one of the two labels may be wrong. None is looked for behind the `MOST_ASKED` worst mistakes."""
+    known = [known[i] for i in np.linspace(0, len(known) - 1, min(len(known), MOST_KNOWN)).round().astype(int)]
     place = {e.id: i for i, e in enumerate(examples)}
     pieces = task.input.pieces
     index = index_of([pieces(e.input) for e in known] if mistakes else [])
     rows = []
-    for row in mistakes:
+    for rank, row in enumerate(mistakes):
         i = place[row["id"]]
-        found = nearest(index, pieces(examples[i].input), NUM_NEAREST)
+        found = nearest(index, pieces(examples[i].input), NUM_NEAREST) if rank < MOST_ASKED else []
         beside = known[found[0][0]] if found else None
         rows.append({
             **row, "group": groups.get(i, ""), "nearest_id": beside.id if beside else "",

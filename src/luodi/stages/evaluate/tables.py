@@ -82,7 +82,9 @@ def calibration(confidences: Sequence[float], right: Sequence[bool]) -> dict[str
     return {"ece": sum(gaps) / len(told), **means, "bins": bins}
 
 
-def abstention(confidences: Sequence[float], right: Sequence[bool]) -> list[dict[str, Any]]:
+def abstention(
+    confidences: Sequence[float], right: Sequence[bool], groups: Sequence[str] = ()
+) -> list[dict[str, Any]]:  # fmt: skip
     """How many are right where only the surest share is answered (risk and coverage, El-Yaniv and Wiener 2010), and
     from which confidence on that is. The shares are fixed, so none was picked for its score."""
     order = np.argsort(-np.asarray(confidences), kind="stable")
@@ -90,7 +92,8 @@ def abstention(confidences: Sequence[float], right: Sequence[bool]) -> list[dict
     rows = []
     for percent in SHARES:
         count = max(1, round(len(hit) * percent / 100))
-        number = with_interval(ACCURACY, np.stack([hit[:count], np.ones(count)], axis=1))
+        theirs = [groups[i] for i in order[:count]] if groups else ()
+        number = with_interval(ACCURACY, np.stack([hit[:count], np.ones(count)], axis=1), groups=theirs)
         rows.append({"share": percent / 100, "confidence": float(told[count - 1]), **as_row(number)})
     return rows
 

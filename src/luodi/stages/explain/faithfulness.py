@@ -66,11 +66,12 @@ def judge(ask: Ask, weights: Floats, orders: int, *, search: bool, seed: int = 0
     return _normalised(ask, told, areas, count) if search and count <= MOST_SEARCHED else told
 
 
-def rank_agreement(one: Floats, other: Floats) -> float:
-    """Kendall's tau-b (1945): 1 for the same order of parts, 0 for none, -1 for the order turned round."""
+def rank_agreement(one: Floats, other: Floats) -> float | None:
+    """Kendall's tau-b (1945): 1 for the same order of parts, 0 for none, -1 for the order turned round; None where
+    one of them puts the parts into no order at all."""
     a, b = (np.sign(np.subtract.outer(w, w))[np.triu_indices(len(w), 1)] for w in (one, other))
     whole = float(np.sqrt((a != 0).sum() * (b != 0).sum()))
-    return float((a * b).sum()) / whole if whole else 0.0
+    return float((a * b).sum()) / whole if whole else None
 
 
 def _normalised(ask: Ask, told: Faithfulness, tried: Floats, count: int) -> Faithfulness:

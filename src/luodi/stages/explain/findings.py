@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from luodi.core.measure import Measure
-from luodi.messages import tr
+from luodi.messages import one_line, tr
 from luodi.stages.explain.explain import COMPLETE
 
 OTHER = 0.3
@@ -56,7 +56,12 @@ def _complete(row: Mapping[str, Any]) -> Iterator[str]:
     if row["missing"] is None:
         return
     if row["missing"] <= COMPLETE:
-        yield tr("The parts add up to what the input adds, within {share:.2%}.").format(share=row["missing"])
+        sentence = (
+            tr("The parts add up to what the input adds, within {share:.2%}.") if abs(row["outside"]) <= COMPLETE
+            else tr("The parts and the marks around them add up to what the input adds, within {share:.2%}; the marks "
+                    "alone are {outside:+.0%} of it.")
+        )  # fmt: skip
+        yield sentence.format(share=row["missing"], outside=row["outside"])
     else:
         sentence = tr("The parts miss what the input adds by {share:.1%}: raise explain.steps.")
         yield sentence.format(share=row["missing"])
@@ -89,7 +94,7 @@ def _attention(row: Mapping[str, Any]) -> Iterator[str]:
     if not told:
         return
     order = sorted(range(len(row["units"])), key=lambda i: -told["rollout"][i])[:3]
-    names = ", ".join(f"{_seen(row['units'][i]['name'])} {told['rollout'][i]:.0%}" for i in order)
+    names = ", ".join(f"{one_line(row['units'][i]['name'])} {told['rollout'][i]:.0%}" for i in order)
     sentence = (
         tr("Attention arrives most from: {names}. Hiding that lowers the answer more than chance would.")
         if told["is_believed"]
@@ -99,17 +104,14 @@ def _attention(row: Mapping[str, Any]) -> Iterator[str]:
     yield sentence.format(names=names)
 
 
-def _seen(name: str) -> str:
-    """Control characters of a stranger's text are not sent to a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in name)
-
-
 def _contradicted(row: Mapping[str, Any]) -> Iterator[str]:
     """A near copy in the training rows with another answer: one of the two labels is likely wrong."""
+    if not row["is_choice"]:
+        return
     near = [n for n in row.get("nearest", ()) if n["alike"] >= NEAR and not n["is_same"]]
     for known in near[:1]:
         yield tr("Training row {id} is nearly the same ({alike:.0%}) and says {target}: check its label.").format(
-            id=known["id"], alike=known["alike"], target=known["target"]
+            id=known["id"], alike=known["alike"], target=one_line(known["target"])
         )
 
 

@@ -15,7 +15,7 @@ from luodi.core.progress import progress
 from luodi.core.types import Example, Floats, X, Y
 from luodi.messages import tr
 from luodi.stages.explain.config import GRADIENTS, ExplainSettings
-from luodi.stages.explain.explain import Explained, as_row, explain, reasons_of
+from luodi.stages.explain.explain import Explained, as_row, explain, reasons_of, unit_in_words
 from luodi.stages.explain.faithfulness import FEWEST, rank_agreement
 from luodi.stages.explain.findings import find_in_rows
 
@@ -53,7 +53,8 @@ def explain_rows(
         details={
             "explained": [as_row(bundle, e) for e in found[:SHOWN]], "words": _words(bundle, found),
             "areas": _areas(found),
-            "method": settings.method, "unit": bundle.task.strength_unit, "rows": len(found),
+            "is_share": not bundle.task.output.is_choice,
+            "method": settings.method, "unit": unit_in_words(bundle.task.strength_unit), "rows": len(found),
         },
     )  # fmt: skip
 
@@ -103,7 +104,8 @@ def _agreement(
     for done, explained in enumerate(asked):
         progress(tr("asking the compressed model"), done, len(asked))
         told.append(rank_agreement(explained.weights, reasons_of(other, explained, settings)))
-    return {"same_reasons": mean_of("same_reasons", told)} if told else {}
+    ordered = [tau for tau in told if tau is not None]
+    return {"same_reasons": mean_of("same_reasons", ordered)} if ordered else {}
 
 
 def _words(bundle: Bundle[Any, Any], found: Sequence[Explained[Any, Any]]) -> list[dict[str, Any]]:

@@ -47,9 +47,10 @@ def calibrate(
         return Calibrated(task=task, answers=answers)
     logits = np.log(np.maximum([[a.scores[label] for label in labels] for a in answers], 1e-12))
     truth = np.array([number[str(examples[i].target)] for i in kept])
-    temperature, told = _temperature(logits[kept], truth)
+    folds = folds_of([e.group for e in examples])
+    temperature, told = _temperature(logits[kept], truth, folds[kept])
     chances = softmax(logits / temperature)
-    threshold, more = _threshold([e.target for e in examples], chances, labels, metric)
+    threshold, more = _threshold(examples, chances, labels, metric) if len(labels) == 2 else (None, [])
     if temperature == 1.0 and threshold is None:
         return Calibrated(task=task, answers=answers)
     schema = replace(task.schema, temperature=temperature, threshold=threshold)
@@ -74,12 +75,19 @@ def log_loss(logits: Floats, truth: Array) -> float:
     return float(-np.log(np.maximum(softmax(logits)[np.arange(len(truth)), truth], 1e-12)).mean())
 
 
-def _temperature(logits: Floats, truth: Array) -> tuple[float, list[str]]:
+def folds_of(groups: Sequence[str]) -> Array:
+    """The fold of each row; a group lies in one fold."""
+    number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+    return np.array([(number[group] if group else i) % FOLDS for i, group in enumerate(groups)])
+
+
+def _temperature(logits: Floats, truth: Array, folds: Array) -> tuple[float, list[str]]:
     """1.0 where another one does not help rows that did not choose it."""
-    fold = np.arange(len(truth)) % FOLDS
     before, after = log_loss(logits, truth), 0.0
-    for k in range(FOLDS):
-        held = fold == k
+    for k in sorted(set(folds.tolist())):
+        held = folds == k
+        if held.all():
+            return 1.0, []
         chosen = best_temperature(logits[~held], truth[~held])
         after += log_loss(logits[held] / chosen, truth[held]) * held.sum() / len(truth)
     if not after < (1 - LEAST_GAIN) * before:
@@ -90,27 +98,23 @@ def _temperature(logits: Floats, truth: Array) -> tuple[float, list[str]]:
 
 
 def _threshold(
-    targets: Sequence[Any], chances: Floats, labels: Sequence[str], metric: Metric
+    examples: Sequence[Example[X, Y]], chances: Floats, labels: Sequence[str], metric: Metric
 ) -> tuple[float | None, list[str]]:
     """For the second of two labels; None where half is as good."""
-    if len(labels) != 2:
-        return None, []
-    plain = metric.sums(targets, answers_of(chances, labels, None))
-    fold = np.arange(len(targets)) % FOLDS
-    crossed: list[Prediction[Any]] = [Prediction(value=labels[0])] * len(targets)
-    for k in range(FOLDS):
-        chosen = _best_threshold([t for t, f in zip(targets, fold, strict=True) if f != k], chances[fold != k], labels,
-                                 metric)  # fmt: skip
-        for i in np.flatnonzero(fold == k):
-            crossed[i] = answers_of(chances[i : i + 1], labels, chosen)[0]
-    ours = metric.sums(targets, crossed)
-    if ours.shape != plain.shape:
-        return None, []
+    groups, sure = [e.group for e in examples], chances[:, 1]
+    folds, sums = folds_of(groups), _either(examples, labels, metric)
+    is_second = np.zeros(len(sure), bool)
+    for k in sorted(set(folds.tolist())):
+        held = folds == k
+        if held.all():
+            return None, []
+        is_second[held] = sure[held] >= _best_threshold(sums[:, ~held], sure[~held], metric)
+    plain, ours = (_taken(sums, mask) for mask in (sure > 0.5, is_second))
     before, after = (float(metric.pool(s.sum(0))) for s in (plain, ours))
     gained = after - before if metric.higher_is_better else before - after
-    if gained <= 0 or paired_p(metric, ours, plain) > SURE_P:
+    if gained <= 0 or paired_p(metric, ours, plain, groups=groups) > SURE_P:
         return None, []
-    best = _best_threshold(targets, chances, labels, metric)
+    best = _best_threshold(sums, sure, metric)
     sentence = tr(
         "{label} is answered from a probability of {threshold:.2f} on: {metric} {after:.4f}, not {before:.4f}, on rows "
         "that did not choose it."
@@ -119,8 +123,21 @@ def _threshold(
     return best, [told]
 
 
-def _best_threshold(targets: Sequence[Any], chances: Floats, labels: Sequence[str], metric: Metric) -> float:
+def _either(examples: Sequence[Example[X, Y]], labels: Sequence[str], metric: Metric) -> Floats:
+    """2 x n x k: the metric's sums where every row gets the first label, and where it gets the second. All that a
+    threshold can choose from, so nothing is counted anew for each."""
+    answers: list[Prediction[Any]] = [Prediction(value=label) for label in labels for _ in examples]
+    sums = metric.sums([e.target for e in examples] * 2, answers)
+    return sums.reshape(2, len(examples), -1)
+
+
+def _taken(sums: Floats, is_second: Array) -> Floats:
+    return np.asarray(np.where(is_second[:, None], sums[1], sums[0]))
+
+
+def _best_threshold(sums: Floats, sure: Floats, metric: Metric) -> float:
     """Of hundredths from 0.05 to 0.95; of equals the one nearest to a half."""
-    tried = sorted(np.arange(5, 96) / 100, key=lambda t: abs(t - 0.5))
-    sign = 1 if metric.higher_is_better else -1
-    return float(max(tried, key=lambda t: sign * metric.value(targets, answers_of(chances, labels, float(t)))))
+    tried = np.array(sorted(np.arange(5, 96) / 100, key=lambda t: abs(t - 0.5)))
+    above = (sure[None, :] >= tried[:, None]).astype(np.float64)
+    scores = metric.pool(above @ (sums[1] - sums[0]) + sums[0].sum(0))
+    return float(tried[np.argmax(scores if metric.higher_is_better else -scores)])
