@@ -108,8 +108,10 @@ def _may_be_there(name: str) -> bool:
         return False
 
 
-def compress(folder: str = ".", *settings: str) -> Report:
-    return _verb("compress", folder, settings)
+def compress(folder: str = ".", *settings: str, to: str = "", target: str = "") -> Report:
+    from luodi.stages.compress.config import asked
+
+    return _verb("compress", folder, (*settings, *asked(to, target)))
 
 
 def serve(folder: str = ".", *settings: str, host: str = "", port: int = -1) -> Report:
@@ -225,6 +227,8 @@ def _words() -> Mapping[str, str]:
         "other": tr("another project or Bundle to compare with, on the test rows of the first"),
         "settings": tr("key=value, stage.key=value: laid over luodi.yaml"),
         "texts": tr("inputs as a table would hold them (a text, a picture's file); none: validation rows"),
+        "to": tr("onnx or openvino: candidates for that engine alone"),
+        "compress.target": tr("limits for this run in place of the contract's: p95_ms=10,size_mb=30"),
         "method": tr("occlusion, shapley, gradient or integrated"),
         "attention": tr("also where the layers look"),
         "html": tr("a page to write, with the parts in colour"),
@@ -299,7 +303,7 @@ def _verb_parser(verb: str) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help=tr("print one JSON object"))
     kinds = get_type_hints(COMMANDS[verb])
     for name, parameter in _parameters(verb).items():
-        _add(parser, name, parameter, kinds[name], words[name])
+        _add(parser, name, parameter, kinds[name], words.get(f"{verb}.{name}") or words[name])
     return parser
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from luodi.core.bundle import open_bundle, read_manifest
 from luodi.core.contract import explain_judgement, verdict_of
 from luodi.core.datasets import load_dataset, load_split, save_dataset
-from luodi.core.project import Project
+from luodi.core.project import METRIC, Project
 from luodi.core.report import Report, Verdict, keep_report, read_report
 from luodi.core.stopping import stop_if_asked
 from luodi.core.store import KEY_LENGTH, MANIFEST, Result, Store, hash_json
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 REPORT = "report.json"
 SHOWN_ERRORS = 50
-TRAINED_BY = ("task", "goal", "model", "budget", "seed", "accept")
+TRAINED_BY = ("task", "goal", "model", "budget", "seed", METRIC)
 """What of the page makes another Bundle."""
 SHOWN = ("prepare", "train", "evaluate", "explain", "compress", "search")
 """Verbs whose newest results make the page."""
@@ -315,8 +315,9 @@ def compressed_step(life: Life) -> Step:
 
         seen = (*rows, *held_back)
         settings = project.settings["compress"]
-        made = stage(parent, held_back, seen, open_test, project.contract, settings, folder)
-        judgements = project.contract.judge("compress", made.numbers)
+        contract = project.contract.aimed(settings.target)
+        made = stage(parent, held_back, seen, open_test, contract, settings, folder)
+        judgements = contract.judge("compress", made.numbers)
         words = tuple(explain_judgement(j) for j in judgements)
         return Report(
             verb="compress", verdict=verdict_of(judgements), numbers=made.numbers, findings=(*words, *made.findings),

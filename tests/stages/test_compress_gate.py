@@ -18,7 +18,8 @@ from luodi.core.types import Dataset, Example, Prediction
 from luodi.stages.compress.choice import Row, choose, mark
 from luodi.stages.compress.config import CompressSettings
 from luodi.stages.compress.gate import Judged, judge, too_slow
-from luodi.stages.compress.measure import Timing, spread_by_length, time_all
+from luodi.stages.compress.measure import spread_by_length, time_all
+from measured import row
 
 SETTINGS = CompressSettings()
 TASK = load_task("text_classification", Schema(labels=("a", "b")))
@@ -99,17 +100,6 @@ def test_collapsed_weights_are_refused(tiny_bundle: Path, tiny_dataset: Dataset[
 
 
 # --- choice ----------------------------------------------------------------------------------------------------------
-
-
-def row(name: str, p50: float, size: float, refused: str = "", difference: float = 0.0) -> Row:
-    def ms(value: float) -> Measure:
-        return Measure.exact(value, unit="ms")
-
-    times = Timing(
-        p50_ms=ms(p50), p95_ms=ms(2 * p50), cpu_ms=ms(p50), throughput_per_s=ms(1000 / p50), speedup=ms(40 / p50)
-    )
-    judged = Judged(score=ms(0.9), difference=ms(difference), agreement=1.0)
-    return Row(name=name, made_by=(), size_mb=size, judged=judged, times=times, refused=refused)
 
 
 def rows(*found: Row) -> dict[str, Row]:

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -25,7 +25,10 @@ _LIMIT = re.compile(r"^\s*(>=|<=)\s*([0-9]+(?:\.[0-9]+)?)\s*(%?)\s*$")
 VERBS = (
     "understand", "prepare", "train", "evaluate", "explain", "secure", "compress", "serve", "monitor", "promote",
 )  # fmt: skip
-_DUE = {"robustness": "secure", "p95_ms": "compress", "size_mb": "compress", "cost_per_million": "compress"}
+_DUE = {
+    "robustness": "secure", "p95_ms": "compress", "size_mb": "compress", "memory_mb": "compress",
+    "cost_per_million": "compress",
+}  # fmt: skip
 
 
 @cache
@@ -93,6 +96,11 @@ class Contract:
         """Limits on scores of the whole set; the first one names the metric to optimise and stop on."""
         other = (*_DUE, "beats_baseline")
         return tuple(li for li in self.limits if li.name not in other and not li.name.startswith("slices."))
+
+    def aimed(self, targets: Mapping[str, float]) -> Contract:
+        """With these limits from above in place of its own of the same names."""
+        kept = [limit for limit in self.limits if limit.name not in targets]
+        return replace(self, limits=(*kept, *(Limit(name=n, at_most=most) for n, most in targets.items())))
 
     def judge(self, verb: str, numbers: Mapping[str, Measure]) -> tuple[Judgement, ...]:
         """Hold `numbers` of this and earlier verbs against every limit."""

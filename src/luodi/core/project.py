@@ -16,12 +16,15 @@ import msgspec
 
 from luodi.core.config import Brief, read_yaml, split_brief
 from luodi.core.contract import Contract, parse_contract
+from luodi.core.scoring import deciding_metric
 from luodi.core.store import KEY_LENGTH, Store, hash_json
 from luodi.core.task import Task, load_task, task_names
 from luodi.errors import ConfigError, InputError
 from luodi.messages import tr
 
 # Verbs that have settings of their own: stages/<verb>/config.py defines SETTINGS.
+METRIC = "metric"
+"""What of `accept` decides how a model is trained; the limits themselves do not."""
 CONFIGURED = ("prepare", "train", "evaluate", "explain", "compress", "serve")
 
 
@@ -58,7 +61,7 @@ class Project:
 
     def recipe(self, verb: str, used: Sequence[str]) -> dict[str, Any]:
         """What a result is made with: of the brief what the verb uses, its settings, the version of the code."""
-        brief = msgspec.to_builtins(self.brief)
+        brief = {**msgspec.to_builtins(self.brief), METRIC: deciding_metric(self.task, list(self.brief.accept)).name}
         return {
             "brief": {name: brief[name] for name in used},
             "settings": _deciding(verb, msgspec.to_builtins(self.settings.get(verb))),

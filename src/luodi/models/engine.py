@@ -61,6 +61,10 @@ def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], 
         torch.set_num_threads(threads)
     model = task.build(ScratchBase(name=str(network["base"]), config=network["config"]))
     weights = load_file(folder / WEIGHTS)
+    if network.get("pruned"):
+        from luodi.models.pruning import fit_shapes
+
+        fit_shapes(model, weights)
     state = model.state_dict()
     written = {state[name].data_ptr(): name for name in weights if name in state}
     tied = {name: written.get(t.data_ptr(), "") for name, t in state.items() if name not in weights}

@@ -26,15 +26,23 @@ class Row:
     times: Timing
     refused: str = ""
     chosen: bool = False
+    memory_mb: float | None = None
+    """At its peak, in a process of its own."""
+    cost_per_million: float | None = None
+    """Answers, at the price of the machine and the throughput in batches."""
     pareto: bool = False
     """No other one, itself not refused, is as small, as fast and as good, and better in one of the three."""
 
     @property
     def numbers(self) -> dict[str, Measure]:
         """Those that limits are written for, and their kin."""
+        exact = {"size_mb": self.size_mb, "memory_mb": self.memory_mb, "cost_per_million": self.cost_per_million}
         return {
             "p50_ms": self.times.p50_ms, "p95_ms": self.times.p95_ms, "speedup": self.times.speedup,
-            "size_mb": Measure.exact(self.size_mb, unit="MB"),
+            **{
+                name: Measure.exact(value, unit="MB" if name.endswith("_mb") else "")
+                for name, value in exact.items() if value is not None
+            },
         }  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
@@ -42,6 +50,8 @@ class Row:
         return {
             "name": self.name, "made_by": list(self.made_by), "size_mb": self.size_mb,
             "p50_ms": times.p50_ms.value, "p95_ms": times.p95_ms.value, "cpu_ms": times.cpu_ms.value,
+            "batch_p50_ms": times.batch_p50_ms.value, "batch_p95_ms": times.batch_p95_ms.value,
+            "memory_mb": self.memory_mb, "cost_per_million": self.cost_per_million,
             "throughput_per_s": times.throughput_per_s.value, "speedup": times.speedup.value,
             "speedup_low": times.speedup.low, "speedup_high": times.speedup.high,
             "score": _interval(judged.score), "difference": _interval(judged.difference),

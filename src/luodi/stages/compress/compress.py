@@ -26,15 +26,17 @@ from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import ConfigError
 from luodi.messages import tr
 from luodi.stages.compress.candidates import Made, make_all
-from luodi.stages.compress.choice import Row, any_within, choose, mark
+from luodi.stages.compress.choice import Row, choose, mark
 from luodi.stages.compress.config import CompressSettings
 from luodi.stages.compress.gate import Judged, judge, too_slow
 from luodi.stages.compress.measure import Timing, spread_by_length, time_all
-from luodi.stages.compress.recipes import LOSSLESS, STEPS, STUDENTS, depth_of
+from luodi.stages.compress.memory import peak_memory_mb
+from luodi.stages.compress.plan import Shape, say_unmet, shape_for
+from luodi.stages.compress.recipes import LOSSLESS, STEPS, STUDENTS, depth_of, may_narrow
 from luodi.stages.compress.workshop import TORCH, Workshop
 
-KEPT_LAYERS = 1 / 3
-FEWEST_LAYERS = 3  # a network of fewer has none to spare
+MEMORY_ASKED = 8
+"""Inputs at the least, spread over their lengths."""
 BUNDLE, CANDIDATES, DONE = "bundle", "candidates", "compressed.json"
 
 
@@ -80,15 +82,15 @@ def compress(
     metric = deciding_metric(parent.task, [limit.name for limit in contract.quality])
     drawn = _drawn(validation, settings.scored)
     rows = measure(made, workshop, drawn, metric)
-    if settings.distill is None and (lower := _lower(rows, workshop, contract)):
-        workshop = replace(workshop, layers=lower)
+    if shape := _next_shape(rows, workshop, contract):
+        workshop = replace(workshop, shape=shape)
         made = make_all(workshop)
         rows = measure(made, workshop, drawn, metric)
     chosen = choose(rows, contract)
     rows = mark(rows, chosen)
     bundle = made.bundles[chosen]
     numbers = confirm(bundle, open_test(), metric, rows[chosen])
-    findings = tell(rows, made, chosen, numbers[metric.name], metric)
+    findings = (*tell(rows, made, chosen, numbers[metric.name], metric), *say_unmet(rows, contract))
     details = _details(rows, made, workshop, metric)
     _publish(bundle, numbers, folder)
     result = Compressed(chosen=chosen, numbers=numbers, findings=findings, details=details)
@@ -112,20 +114,31 @@ def measure(
     sizes = [item_size(item) for item in task.encode(inputs, workshop.trained.processor)]
     timed = spread_by_length(inputs, sizes, workshop.settings.timed)
     times = time_all(made.bundles, "trained", timed, workshop.settings.rounds)
-    return {name: _row(name, bundle, judged[name], times[name]) for name, bundle in made.bundles.items()}
+    rows = {name: _row(name, bundle, judged[name], times[name]) for name, bundle in made.bundles.items()}
+    return {name: _with_costs(row, made.bundles[name], timed, workshop) for name, row in rows.items()}
 
 
-def _lower(rows: Mapping[str, Row], workshop: Workshop, contract: Contract) -> int:
-    """Layers of a student, where no candidate keeps the contract's latency and size and one may be made; else 0."""
-    depth = depth_of(workshop.trained)
-    wanted = workshop.settings.candidates
-    if depth < FEWEST_LAYERS or any_within(rows, contract) or (wanted and not STUDENTS & set(wanted)):
-        return 0
-    layers = max(round(depth * KEPT_LAYERS), 1)
-    say(tr("No candidate keeps the contract's latency and size: {layers} of {depth} layers are tried.").format(
-        layers=layers, depth=depth
-    ))  # fmt: skip
-    return layers
+def _with_costs(row: Row, bundle: Bundle[Any, Any], inputs: Sequence[Any], workshop: Workshop) -> Row:
+    """With the memory that it takes, and the money where a price is told."""
+    if row.refused:
+        return row
+    say(tr("{name}: how much memory does it take?").format(name=row.name))
+    price = workshop.settings.price_per_hour
+    hours = 1e6 / row.times.throughput_per_s.value / 3600
+    return replace(
+        row, memory_mb=peak_memory_mb(bundle, inputs[:: max(len(inputs) // MEMORY_ASKED, 1)], workshop.threads),
+        cost_per_million=price * hours if price else None,
+    )  # fmt: skip
+
+
+def _next_shape(rows: Mapping[str, Row], workshop: Workshop, contract: Contract) -> Shape:
+    """Of a student that should keep the contract; empty where the page says what to try, or nothing more is needed."""
+    settings = workshop.settings
+    is_said = settings.distill is not None or settings.prune is not None
+    if is_said or (settings.candidates and not STUDENTS & set(settings.candidates)):
+        return Shape()
+    trained = workshop.trained
+    return shape_for(rows, contract, depth_of(trained), may_narrow=may_narrow(trained))
 
 
 def _drawn(examples: Sequence[Example[X, Y]], most: int) -> Sequence[Example[X, Y]]:
@@ -182,7 +195,7 @@ def _workshop(
     trained = _with_threads(parent, threads)
     return Workshop(
         trained=trained, seen=seen, settings=settings, cpu=cpu, folder=folder, threads=threads,
-        layers=settings.distill or 0,
+        shape=Shape(layers=settings.distill or 0, width=settings.prune or 1.0),
     )  # fmt: skip
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from luodi.core.config import did_you_mean
+from luodi.core.task import Task
+from luodi.errors import ConfigError, UsageError
+from luodi.messages import tr
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,13 +36,64 @@ class CompressSettings:
     rounds: int = 5
     """How often each of them is timed, candidates taking turns."""
     distill: int | None = None
-    """Layers of a student that learns to answer as the trained network does. Not said: a third of its layers, and only
-    where no other candidate keeps the contract's latency and size. 0: none."""
+    """Layers of a student that learns to answer as the trained network does. Not said: so many as the contract's limits
+    on time, memory and size seem to allow, and only where no other candidate keeps them. 0: none."""
+    prune: float | None = None
+    """Share of attention heads and of feed-forward units that a student keeps, those that matter most; 0.75 is where to
+    begin. Not said: as `distill`. 1: all."""
     distill_minutes: float = 8.0
     """How long it learns."""
+    target: dict[str, float] = field(default_factory=dict)
+    """Limits from above for this verb alone, in place of the contract's: {p95_ms: 10, size_mb: 30}. Also memory_mb and
+    cost_per_million."""
+    price_per_hour: float = 0.0
+    """Of this machine, in your currency: says what a million answers cost."""
     candidates: list[str] = field(default_factory=list)
-    """Which to try: vocabulary, onnx, onnx-int8, openvino, openvino-bf16, openvino-w8, openvino-int8, and
-    distilled, distilled-onnx, distilled-onnx-int8, distilled-openvino, distilled-openvino-int8. Empty: all."""
+    """Which to try: vocabulary, onnx, onnx-int8, openvino, openvino-bf16, openvino-w8, openvino-int8; distilled (fewer
+    layers) and pruned (narrower ones), both also followed by -onnx, -onnx-int8, -openvino, -openvino-int8. Empty:
+    all."""
 
 
 SETTINGS = CompressSettings
+TARGETS = ("p95_ms", "size_mb", "memory_mb", "cost_per_million")
+
+
+def check(settings: CompressSettings, task: Task[Any, Any]) -> None:
+    """Raises ConfigError where a target is unknown or a share is none."""
+    for name, most in settings.target.items():
+        if name not in TARGETS:
+            message = tr("compress.target has no limit called {name}.").format(name=name)
+            raise ConfigError(message, code="config.target", hint=did_you_mean(name, TARGETS))
+        if most <= 0:
+            message = tr("compress.target.{name} is {value:g}; it must be above 0.").format(name=name, value=most)
+            raise ConfigError(message, code="config.value", hint=tr("Name a limit that a model could keep."))
+    if settings.prune is not None and not 0 < settings.prune <= 1:
+        message = tr("compress.prune is {value:g}; it must be above 0 and at most 1.").format(value=settings.prune)
+        raise ConfigError(message, code="config.value", hint=tr("0.75 keeps three quarters of heads and units."))
+
+
+def asked(to: str, target: str) -> list[str]:
+    """Settings that the flags --to and --target stand for. Raises UsageError."""
+    told = []
+    for word in filter(None, target.split(",")):
+        name, sign, value = word.partition("=")
+        if not sign or not name.strip() or not value.strip():
+            message = tr("--target is {text}; write it like p95_ms=10,size_mb=30.").format(text=target)
+            hint = tr("Known: {names}.").format(names=", ".join(TARGETS))
+            raise UsageError(message, code="usage.compress", hint=hint)
+        told.append(f"compress.target.{name.strip()}={value.strip().removeprefix('<=')}")
+    if to and to not in FORMATS:
+        message = tr("There is no format {name} to compress to.").format(name=to)
+        raise UsageError(message, code="usage.compress", hint=did_you_mean(to, FORMATS))
+    return [*told, f"compress.candidates=[{', '.join(FORMATS[to])}]"] if to else told
+
+
+def _in_format(name: str, *more: str) -> tuple[str, ...]:
+    families = ("", "distilled-", "pruned-")
+    return ("vocabulary", *(f"{family}{name}{end}" for family in families for end in ("", "-int8")), *more)
+
+
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "onnx": _in_format("onnx"), "openvino": _in_format("openvino", "openvino-bf16", "openvino-w8"),
+}  # fmt: skip
+"""Format to the candidates of its engine."""

@@ -26,6 +26,9 @@ class Timing:
     p95_ms: Measure
     cpu_ms: Measure
     """Median time of all threads together: what a busy neighbour changes less."""
+    batch_p50_ms: Measure
+    """Median time of a whole batch of 8."""
+    batch_p95_ms: Measure
     throughput_per_s: Measure
     """Inputs a second in batches of 8."""
     speedup: Measure
@@ -34,7 +37,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Seconds:
-    """rounds x inputs, and rounds for the batches."""
+    """rounds x inputs; rounds x batches."""
 
     wall: Floats
     cpu: Floats
@@ -59,7 +62,7 @@ def spread_by_length(inputs: Sequence[Any], sizes: Sequence[int], count: int) ->
 
 def _take_turns(bundles: Mapping[str, Bundle[Any, Any]], inputs: Sequence[Any], rounds: int) -> dict[str, _Seconds]:
     names = list(bundles)
-    rows: dict[str, list[tuple[list[float], list[float], float]]] = {name: [] for name in names}
+    rows: dict[str, list[tuple[list[float], list[float], list[float]]]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             row = _one_turn(bundles[name], inputs)
@@ -75,27 +78,30 @@ def _take_turns(bundles: Mapping[str, Bundle[Any, Any]], inputs: Sequence[Any], 
     }  # fmt: skip
 
 
-def _one_turn(bundle: Bundle[Any, Any], inputs: Sequence[Any]) -> tuple[list[float], list[float], float]:
+def _one_turn(bundle: Bundle[Any, Any], inputs: Sequence[Any]) -> tuple[list[float], list[float], list[float]]:
     bundle.predict(inputs[:1])  # takes the caches and cores over from whoever was before
-    wall, cpu = [], []
+    wall, cpu, batches = [], [], []
     for x in inputs:
         before, used = time.perf_counter(), time.process_time()
         bundle.predict([x])
         wall.append(time.perf_counter() - before)
         cpu.append(time.process_time() - used)
-    before = time.perf_counter()
     for start in range(0, len(inputs), BATCH):
+        before = time.perf_counter()
         bundle.predict(inputs[start : start + BATCH])
-    return wall, cpu, time.perf_counter() - before
+        batches.append(time.perf_counter() - before)
+    return wall, cpu, batches
 
 
 def _timing(seconds: _Seconds, ours: Floats, theirs: Floats, num_inputs: int) -> Timing:
     cpu = np.median(seconds.cpu, axis=0) * 1e3
-    speed = num_inputs / seconds.batch
+    speed, batch = num_inputs / seconds.batch.sum(1), np.median(seconds.batch, axis=0) * 1e3
     return Timing(
         p50_ms=_drawn(ours, lambda drawn, _: np.median(drawn, -1), "ms"),
         p95_ms=_drawn(ours, lambda drawn, _: np.quantile(drawn, 0.95, -1), "ms"),
         cpu_ms=_drawn(cpu, lambda drawn, _: np.median(drawn, -1), "ms"),
+        batch_p50_ms=_drawn(batch, lambda drawn, _: np.median(drawn, -1), "ms"),
+        batch_p95_ms=_drawn(batch, lambda drawn, _: np.quantile(drawn, 0.95, -1), "ms"),
         throughput_per_s=_drawn(speed, lambda drawn, _: np.median(drawn, -1), "/s"),
         speedup=_drawn(ours, lambda drawn, same: np.median(theirs[same], -1) / np.median(drawn, -1), "x"),
     )

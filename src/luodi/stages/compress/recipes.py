@@ -2,16 +2,18 @@
 
     trained -> vocabulary -> onnx -> onnx-int8
                          |-> openvino -> openvino-bf16, openvino-w8, openvino-int8
-                         `-> distilled -> distilled-onnx, distilled-openvino and their int8
+                         `-> distilled (fewer layers), pruned (narrower ones) -> -onnx, -openvino and their int8
 """
 
 from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from luodi.core.bundle import Bundle
 from luodi.core.progress import say
@@ -103,16 +105,29 @@ def _write_openvino_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Pa
     return source.manifest.network
 
 
+def _no_lower(workshop: Workshop) -> str:
+    if _no_student(workshop) or not workshop.shape.layers:
+        return _no_student(workshop) or tr("Fewer layers were not asked for, and are not needed.")
+    depth = depth_of(workshop.trained)
+    if workshop.shape.layers >= depth:
+        return tr("The network has no more than {count} layers that could be left out.").format(count=depth)
+    return ""
+
+
+def _no_narrower(workshop: Workshop) -> str:
+    if _no_student(workshop) or workshop.shape.width >= 1:
+        return _no_student(workshop) or tr("Narrower layers were not asked for, and are not needed.")
+    if workshop.shape.layers:
+        return tr("The student of fewer layers is made narrower.")
+    return "" if may_narrow(workshop.trained) else tr("It is not known how to make layers of this kind narrower.")
+
+
 def _no_student(workshop: Workshop) -> str:
     if workshop.trained.manifest.engine != TORCH:
         return _no_network(workshop)
-    if not workshop.layers:
-        return tr("Fewer layers were not asked for, and the other candidates keep the contract.")
-    if workshop.layers >= depth_of(workshop.trained):
-        return tr("The network has no more than {count} layers that could be left out.").format(
-            count=depth_of(workshop.trained)
-        )
-    return ""
+    if not workshop.shape:
+        return tr("A smaller network was not asked for, and the other candidates keep the contract.")
+    return "" if depth_of(workshop.trained) else tr("It is not known how to make a student of such a network.")
 
 
 def depth_of(bundle: Bundle[Any, Any]) -> int:
@@ -125,24 +140,72 @@ def depth_of(bundle: Bundle[Any, Any]) -> int:
     return layers_of(engine.model)
 
 
-def _write_distilled(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+def may_narrow(bundle: Bundle[Any, Any]) -> bool:
+    """Whether it is known how to take heads and units out of its layers."""
+    if not depth_of(bundle):
+        return False
+    from luodi.models.distil import can_be_cut
+
+    engine: Any = bundle.engine
+    return can_be_cut(engine.model)
+
+
+def _write_student(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
     from luodi.models.distil import student_of, teach
     from luodi.models.engine import save_network
 
     engine: Any = source.engine
-    student = student_of(engine.model, workshop.layers)
+    shape, depth = workshop.shape, depth_of(source)
+    student = student_of(engine.model, shape.layers or depth, _kept(source, workshop))
     seconds = 60 * workshop.settings.distill_minutes
     items = source.task.encode([e.input for e in workshop.seen], source.processor)
     times = teach(engine.model, student, source.task, items, seconds)
-    line = tr("distilled: {layers} of {all} layers, each row seen {times:.1f} times in {minutes:.1f} minutes.")
-    say(line.format(layers=workshop.layers, all=depth_of(source), times=times, minutes=seconds / 60))
+    line = tr(
+        "student: {layers} of {all} layers, {width:.0%} as wide, each row seen {times:.1f} times in {minutes:.1f} "
+        "minutes."
+    )
+    say(line.format(layers=shape.layers or depth, all=depth, width=shape.width, times=times, minutes=seconds / 60))
     save_network(student, draft / "weights")
-    config = {**source.manifest.network["config"], _LAYERS: workshop.layers}
-    return {**source.manifest.network, "config": config}
+    config = {**source.manifest.network["config"], _LAYERS: shape.layers or depth}
+    pruned = {"pruned": True} if shape.width < 1 else {}
+    return {**source.manifest.network, **pruned, "config": config}
 
 
+def _kept(source: Bundle[Any, Any], workshop: Workshop) -> Any:
+    """Heads and units, judged on training rows with their answers; None where all are kept."""
+    if workshop.shape.width >= 1 or not may_narrow(source):
+        return None
+    from luodi.models.distil import choose_kept
+
+    places = np.random.default_rng(0).permutation(len(workshop.seen))[:JUDGED_ON]
+    rows = [workshop.seen[i] for i in places]
+    items = source.task.encode([r.input for r in rows], source.processor, [r.target for r in rows])
+    engine: Any = source.engine
+    return choose_kept(engine.model, source.task, items, workshop.shape.width)
+
+
+JUDGED_ON = 400
+"""Training rows on which it is judged which heads and units matter."""
 _LAYERS = "num_hidden_layers"
 _FROM_TORCH = ("vocabulary", "trained")
+
+
+def _student(name: str, obstacle: Callable[[Workshop], str]) -> tuple[Step, ...]:
+    """A smaller network, and what follows from it."""
+    return (
+        Step(name=name, sources=_FROM_TORCH, engine=TORCH, packages=("safetensors",), write=_write_student,
+             obstacle=obstacle),
+        Step(name=f"{name}-onnx", sources=(name,), engine=ONNX, packages=("onnx", "onnxscript", "onnxruntime"),
+             write=_write_onnx, lossless=True),
+        Step(name=f"{name}-onnx-int8", sources=(f"{name}-onnx",), engine=ONNX, packages=("onnx", "onnxruntime"),
+             write=_write_onnx_int8),
+        Step(name=f"{name}-openvino", sources=(name,), engine=OPENVINO, packages=("openvino",), write=_write_openvino,
+             lossless=True),
+        Step(name=f"{name}-openvino-int8", sources=(f"{name}-openvino",), engine=OPENVINO,
+             packages=("openvino", "nncf"), write=_write_openvino_int8),
+    )  # fmt: skip
+
+
 STEPS = (
     Step(
         name="vocabulary", sources=("trained",), engine=TORCH, packages=("safetensors",),
@@ -170,27 +233,9 @@ STEPS = (
         name="openvino-int8", sources=("openvino",), engine=OPENVINO, packages=("openvino", "nncf"),
         write=_write_openvino_int8,
     ),
-    Step(
-        name="distilled", sources=_FROM_TORCH, engine=TORCH, packages=("safetensors",), write=_write_distilled,
-        obstacle=_no_student,
-    ),
-    Step(
-        name="distilled-onnx", sources=("distilled",), engine=ONNX, packages=("onnx", "onnxscript", "onnxruntime"),
-        write=_write_onnx, lossless=True,
-    ),
-    Step(
-        name="distilled-onnx-int8", sources=("distilled-onnx",), engine=ONNX, packages=("onnx", "onnxruntime"),
-        write=_write_onnx_int8,
-    ),
-    Step(
-        name="distilled-openvino", sources=("distilled",), engine=OPENVINO, packages=("openvino",),
-        write=_write_openvino, lossless=True,
-    ),
-    Step(
-        name="distilled-openvino-int8", sources=("distilled-openvino",), engine=OPENVINO, packages=("openvino", "nncf"),
-        write=_write_openvino_int8,
-    ),
+    *_student("distilled", _no_lower),
+    *_student("pruned", _no_narrower),
 )  # fmt: skip
-STUDENTS = frozenset(step.name for step in STEPS if step.name.startswith("distilled"))
+STUDENTS = frozenset(step.name for step in STEPS if step.name.partition("-")[0] in ("distilled", "pruned"))
 """Other networks than the trained one: their answers are judged by their score, not by how many are the same."""
 LOSSLESS = frozenset(step.name for step in STEPS if step.lossless) - STUDENTS

@@ -15,6 +15,7 @@ from luodi.core.machine import Cpu
 from luodi.core.task import Task
 from luodi.core.types import Batch, Example, Item
 from luodi.stages.compress.config import CompressSettings
+from luodi.stages.compress.plan import Shape
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -33,8 +34,8 @@ class Workshop:
     cpu: Cpu
     folder: Path
     threads: int
-    layers: int = 0
-    """Of the distilled student; 0: none is tried."""
+    shape: Shape = Shape()
+    """Of the student; empty: none is tried."""
     traced: dict[str, tuple[ExportedProgram, list[str]]] = field(default_factory=dict)
     """Graph and output names by identity of the Bundle: ONNX and OpenVINO start from one tracing."""
 

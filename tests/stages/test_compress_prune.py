@@ -1,0 +1,151 @@
+"""Heads and units that matter least are cut out: a planted useless head goes first, what stays is the same network."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from luodi.core.bundle import Bundle, open_bundle, read_manifest
+from luodi.core.contract import Contract, Limit, parse_contract
+from luodi.core.types import Dataset, Prediction
+from luodi.errors import ConfigError, UsageError
+from luodi.models.distil import student_of
+from luodi.models.engine import TorchEngine
+from luodi.models.pruning import choose, cut, importance, parts_of
+from luodi.stages.compress.compress import Compressed, TestSet, compress
+from luodi.stages.compress.config import CompressSettings, asked, check
+from luodi.stages.compress.plan import MARGIN, Shape, say_unmet, shape_for
+from luodi.tasks.text_classification import TextClassification
+from measured import row
+from tiny import make_dataset, train_bundle
+
+Data = Dataset[str, str]
+QUICK = CompressSettings(timed=6, rounds=2, calibration=10, threads=1, distill_minutes=0.05)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wide") / "bundle"
+    train_bundle(folder, "text_classification", make_dataset(), rounds=4, layers=4, rate=1e-3)
+    return folder
+
+
+def items_of(made: Bundle[Any, Any], data: Data) -> list[Any]:
+    return made.task.encode([e.input for e in data.train], made.processor, [e.target for e in data.train])
+
+
+def layer_of(model: Any, place: int) -> Any:
+    return model.encoder.encoder.layer[place]
+
+
+def test_what_reads_nothing_of_a_head_or_unit_says_that_it_does_not_matter(bundle: Path) -> None:
+    """A head and some units whose readers' weights are 0: of no importance, and cut out without any change."""
+    made: Bundle[Any, Any] = open_bundle(bundle)
+    engine: Any = made.engine
+    model, data = deepcopy(engine.model), make_dataset()
+    assert parts_of(model) is not None
+    layer = layer_of(model, 1)
+    heads = importance(model, made.task, items_of(made, data)[:32])[0]
+    width = layer.attention.self.attention_head_size
+    many = len(heads[1])
+    assert many > 1
+    with torch.no_grad():
+        layer.attention.output.dense.weight[:, :width] = 0
+        layer.output.dense.weight[:, 5:37] = 0
+    heads, units = importance(model, made.task, items_of(made, data)[:32])
+    assert heads[1][0] == 0 < heads[1][1:].min()
+    assert (units[1][5:37] == 0).all()
+    share = 1 - 32 / len(units[1])
+    kept = choose(model, made.task, items_of(made, data)[:32], max(share, 1 - 1 / many))
+    assert not set(kept.units[1].tolist()) & set(range(5, 37))
+
+
+def test_cut_is_the_same_network_with_the_rest_silenced(bundle: Path) -> None:
+    """Against the whole one with zeros in place of what is cut out."""
+    made: Bundle[Any, Any] = open_bundle(bundle)
+    engine: Any = made.engine
+    data = make_dataset()
+    asked_items = made.task.collate(made.task.encode([e.input for e in data.validation[:16]], made.processor))
+    kept = choose(engine.model, made.task, items_of(made, data)[:64], 0.5)
+    small, silenced = deepcopy(engine.model), deepcopy(engine.model)
+    cut(small, kept)
+    with torch.no_grad():
+        for place in range(4):
+            layer = layer_of(silenced, place)
+            width = layer.attention.self.attention_head_size
+            heads = np.repeat(np.isin(np.arange(layer.attention.self.num_attention_heads), kept.heads[place]), width)
+            units = np.isin(np.arange(layer.output.dense.in_features), kept.units[place])
+            layer.attention.output.dense.weight[:, ~torch.from_numpy(heads)] = 0
+            layer.output.dense.weight[:, ~torch.from_numpy(units)] = 0
+    one, other = (TorchEngine(m.eval()).run(asked_items)["logits"] for m in (small, silenced))
+    assert one == pytest.approx(other, abs=1e-5)
+    counts = [sum(p.numel() for p in layer_of(m, 0).parameters()) for m in (small, engine.model)]
+    assert counts[0] < 0.6 * counts[1]
+    both = student_of(engine.model, 2, kept)
+    assert sum(p.numel() for p in layer_of(both, 0).parameters()) == counts[0]
+
+
+def test_pruned_candidates_are_made_sealed_and_opened(bundle: Path, tmp_path: Path) -> None:
+    settings = replace(QUICK, prune=0.5, candidates=["pruned", "pruned-onnx", "onnx"])
+    data, parent = make_dataset(), open_bundle(bundle, threads=1)
+    test = TestSet(examples=data.test, baselines={"majority": [Prediction(value="好评")] * len(data.test)})
+    contract = parse_contract({"accuracy": ">= 0.5", "memory_mb": "<= 90000"}, ["accuracy"])
+    loose = replace(settings, max_loss=1.0, max_slice_loss=1.0)
+    made: Compressed = compress(
+        parent, data.validation, (*data.train, *data.validation), lambda: test, contract, loose, tmp_path
+    )
+    rows = {r["name"]: r for r in made.details["candidates"]}
+    assert {"pruned", "pruned-onnx", "onnx"} <= set(rows)
+    assert rows["pruned"]["size_mb"] < rows["onnx"]["size_mb"]
+    assert rows["pruned-onnx"]["batch_p50_ms"] > 0
+    assert rows["onnx"]["memory_mb"] is None or rows["onnx"]["memory_mb"] > 20
+    if made.chosen.startswith("pruned"):
+        assert read_manifest(tmp_path / "bundle").network["pruned"]
+        assert open_bundle(tmp_path / "bundle").predict([data.test[0].input])
+
+
+def test_the_shape_is_the_largest_that_should_keep_the_contract() -> None:
+    rows = {"trained": row("trained", 40, 480), "onnx-int8": row("onnx-int8", 10, 40)}  # p95 is twice p50
+
+    def shape(most: float, may_narrow: bool = True, **more: float) -> Shape:
+        limits = (Limit(name="p95_ms", at_most=most), *(Limit(name=n, at_most=v) for n, v in more.items()))
+        return shape_for(rows, Contract(limits=limits), 12, may_narrow=may_narrow)
+
+    assert shape(20) == Shape()
+    assert shape(18) == Shape(width=0.75)
+    assert shape(18, may_narrow=False) == Shape(layers=int(MARGIN * 0.9 * 12))
+    assert shape(10) == Shape(layers=5)
+    assert shape(1) == Shape(layers=1, width=0.5)
+    assert shape(9999, size_mb=20.0) == Shape(layers=5)
+    assert shape_for(rows, Contract(limits=(Limit(name="p95_ms", at_most=1.0),)), 2, may_narrow=True) == Shape()
+
+
+def test_what_cannot_be_met_is_said_with_the_best_there_was(both_languages: str) -> None:
+    rows = {"onnx": row("onnx", 10, 40), "distilled": row("distilled", 2, 20, refused="It loses too much.")}
+    told = say_unmet(rows, Contract(limits=(Limit(name="p95_ms", at_most=10.0), Limit(name="size_mb", at_most=50.0))))
+    assert len(told) == 2
+    assert "p95_ms <= 10" in told[0]
+    assert "onnx" in told[0]
+    assert "20" in told[0]
+    assert "distilled" in told[1]
+    assert say_unmet(rows, Contract(limits=(Limit(name="p95_ms", at_most=30.0),))) == []
+
+
+def test_flags_stand_for_settings() -> None:
+    assert asked("", "p95_ms=10, size_mb=<=30") == ["compress.target.p95_ms=10", "compress.target.size_mb=30"]
+    assert asked("onnx", "")[0].startswith("compress.candidates=[vocabulary, onnx, onnx-int8, distilled-onnx")
+    for to, target in (("onxx", ""), ("", "p95_ms"), ("", "=3")):
+        with pytest.raises(UsageError):
+            asked(to, target)
+    for settings in (CompressSettings(target={"p99_ms": 3.0}), CompressSettings(target={"p95_ms": -1.0}),
+                     CompressSettings(prune=0.0)):  # fmt: skip
+        with pytest.raises(ConfigError):
+            check(settings, TextClassification())
+    contract = parse_contract({"accuracy": ">= 0.9", "p95_ms": "<= 50"}, ["accuracy"])
+    assert [str(limit) for limit in contract.aimed({"p95_ms": 10.0}).limits] == ["accuracy >= 0.9", "p95_ms <= 10"]
