@@ -23,9 +23,10 @@ TIMINGS = frozenset({
     "seconds", "setup_seconds", "published", "at", "training_seconds", "tokens_per_second", "tokens_per_s",
     "seconds_per_step", "cost", "run_seconds", "peak_memory_mb", "energy_wh",
     "p50_ms", "p95_ms", "cpu_ms", "throughput_per_s", "speedup", "speedup_low", "speedup_high",
+    "batch_p50_ms", "batch_p95_ms", "memory_mb",
     "p50", "slow",  # the same in the sentence that says what was chosen
 })  # fmt: skip
-"""Keys whose values are the clock's. Nothing else may differ."""
+"""Keys whose values are the clock's, or the memory's. Nothing else may differ."""
 WITH_TIMINGS = ("report.json", "plan.json", "curves.json", "compressed.json")
 PROGRAM = """
 import signal, sys
