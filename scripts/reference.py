@@ -25,10 +25,11 @@ import messages
 import yaml
 
 import luodi
-from luodi import cli, errors
+from luodi import cli, commands, errors
 from luodi.core.config import Brief
 from luodi.core.project import settings_types
 from luodi.messages import Sentence, speaking
+from luodi.stages.understand.config import UnderstandSettings
 
 DOCS = messages.ROOT / "docs"
 LANGUAGES = ("en", "zh")
@@ -93,8 +94,10 @@ def configuration(language: str) -> Iterator[str]:
     yield from words()["intro"]["configuration"][language]
     yield "## 顶层" if language == "zh" else "## At the top"
     yield table(Brief, language)
-    for verb, kind in settings_types().items():
+    for verb, kind in {"understand": UnderstandSettings, **settings_types()}.items():
         yield f"## {verb}"
+        if verb == "understand":
+            yield words()["intro"]["understand"][language]
         yield table(kind, language)
 
 
@@ -202,14 +205,15 @@ def error_page(language: str) -> Iterator[str]:
 def command_page(language: str) -> Iterator[str]:
     yield from words()["intro"]["commands"][language]
     with speaking("en"):
-        told = cli._words()
-        for verb in cli.COMMANDS:
+        told = commands.words()
+        for verb in commands.COMMANDS:
             yield f"## luodi {verb}"
             yield _sentence(told[verb], language).rstrip("。.") + ("。" if language == "zh" else ".")
             usage = " ".join(cli._verb_parser(verb).format_usage().split()[1:]).replace(" [-h]", "")
             yield f"```text\n{usage}\n```"
             lines = [
-                f"`{'--' if p.kind is p.KEYWORD_ONLY else ''}{name}`\n:   {_sentence(told[name], language)}\n"
+                f"`{'--' if p.kind is p.KEYWORD_ONLY else ''}{name}`\n:   "
+                f"{_sentence(told.get(f'{verb}.{name}') or told[name], language)}\n"
                 for name, p in cli._parameters(verb).items()
             ]
             if lines:

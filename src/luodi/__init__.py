@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from luodi.lifecycle import run as run
     from luodi.lifecycle import search as search
     from luodi.lifecycle import train as train
+    from luodi.lifecycle import understand as understand
     from luodi.models.packaged import fetch as fetch
     from luodi.stages.serve.serve import serve as serve
 
@@ -39,7 +40,7 @@ _PLACES = {
     "Report": "core.report", "Verdict": "core.report", "compress": "lifecycle", "evaluate": "lifecycle",
     "explain": "lifecycle", "fetch": "models.packaged", "load_task": "core.task", "open_bundle": "core.bundle",
     "open_project": "core.project", "prepare": "lifecycle", "run": "lifecycle", "search": "lifecycle",
-    "serve": "stages.serve.serve", "train": "lifecycle",
+    "serve": "stages.serve.serve", "train": "lifecycle", "understand": "lifecycle",
 }  # fmt: skip
 
 __all__ = tuple(_PLACES)  # noqa: PLE0605

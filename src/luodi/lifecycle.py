@@ -1,11 +1,11 @@
 """The whole life of a model on one page. Read this file first.
 
-    prepare -> train -> evaluate -> explain -> compress -> serve
+    understand -> prepare -> train -> evaluate -> explain -> compress -> serve
 
-Each verb takes a Project and gives a Report. It asks the verb before it for what it needs; what was made once
-from the same data, settings and code is not made again, and what was interrupted goes on where it stopped: how,
-stands in `steps.py`. Modules of the stages are imported where they are used, so that the first line of help appears at
-once.
+`understand` takes feedback, and a need that it finds becomes a Project (`draft.py`). Each verb after it takes a Project
+and gives a Report. It asks the verb before it for what it needs; what was made once from the same data, settings and
+code is not made again, and what was interrupted goes on where it stopped: how, stands in `steps.py`. Modules of the
+stages are imported where they are used, so that the first line of help appears at once.
 """
 
 from __future__ import annotations
@@ -45,6 +45,18 @@ from luodi.steps import (
 
 if TYPE_CHECKING:
     from luodi.stages.train.cost import Cost
+    from luodi.stages.understand.config import UnderstandSettings
+
+
+def understand(
+    source: str, out: Path, settings: UnderstandSettings | None = None, since: Path | None = None
+) -> Report:  # fmt: skip
+    """What people said, in a file or a database, to what they need: grouped, proved stable, ranked, in their own words.
+    `out`: the folder for what is found; `since`: that of an earlier run to compare with."""
+    from luodi.stages.understand.config import UnderstandSettings
+    from luodi.understanding import understood
+
+    return understood(source, settings or UnderstandSettings(), out, since)
 
 
 def prepare(project: Project) -> Report:

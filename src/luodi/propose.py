@@ -59,6 +59,10 @@ class Proposal:
     input: tuple[str, ...]
     target: str
     limits: tuple[ProposedLimit, ...]
+    goal: str = ""
+    """What the model is for, where that is known."""
+    group: str = ""
+    """A column whose rows stay together on one side of the split."""
     notes: tuple[str, ...]
     """What the user should know: why these columns, what a simple model reaches, what is wrong with the data."""
 
@@ -107,7 +111,7 @@ def page(proposal: Proposal, out: Path) -> str:
         data = relative_data(Path(data), out)
     inputs = proposal.input[0] if len(proposal.input) == 1 else list(proposal.input)
     named = ", ".join(proposal.input)
-    goal = tr("Tell {target} from {input}").format(target=proposal.target, input=named)
+    goal = proposal.goal or tr("Tell {target} from {input}").format(target=proposal.target, input=named)
     if not proposal.target:
         goal = tr("Go on writing what {input} begins with").format(input=named)
     lines = [
@@ -115,7 +119,7 @@ def page(proposal: Proposal, out: Path) -> str:
         *_comment(tr("What the model is for. It stands at the top of the report."), 0), f"goal: {_scalar(goal)}",
         f"task: {proposal.task}", f"data: {_scalar(data)}", "",
         *_comment(_what_columns(proposal), 0), f"input: {_scalar(inputs)}",
-        *([f"target: {_scalar(proposal.target)}"] if proposal.target else []), "",
+        *([f"target: {_scalar(proposal.target)}"] if proposal.target else []), *_group(proposal), "",
         *_comment(tr("The model to start from, and the most time that training may take."), 0),
         "model: auto", "budget: 10 min", "",
         *_comment(tr("The contract. A model that breaks one of these limits is refused."), 0), "accept:",
@@ -124,6 +128,13 @@ def page(proposal: Proposal, out: Path) -> str:
         value = limit.wanted if limit.wanted == "yes" else f'"{limit.wanted}"'
         lines += [*_comment(limit.reason, 2), f"  {limit.name}: {value}"]
     return "\n".join(lines) + "\n"
+
+
+def _group(proposal: Proposal) -> list[str]:
+    if not proposal.group:
+        return []
+    why = tr("Rows of one of these stay on one side of the split.")
+    return [*_comment(why, 0), f"group: {_scalar(proposal.group)}"]
 
 
 def _what_columns(proposal: Proposal) -> str:

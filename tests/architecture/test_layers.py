@@ -17,9 +17,10 @@ LAYERS = (
     {"backends"},
     {"models", "modalities"},
     {"stages", "tasks", "report"},
-    {"steps"},
+    {"steps", "understanding"},
     {"lifecycle", "doctor", "predict", "propose", "reasons", "runs", "screen"},
-    {"summary"},
+    {"summary", "draft"},
+    {"commands"},
     {"cli"},
     {"__main__", "__init__"},
 )

@@ -14,8 +14,8 @@ EXTRA = {
     "onnx": "compress", "onnxscript": "compress", "nncf": "compress", "onnxruntime": "serve", "openvino": "serve",
     "tokenizers": "serve", "starlette": "serve", "uvicorn": "serve", "pyarrow": "tables", "openpyxl": "tables",
     "jinja2": "report", "PIL": "image", "gguf": "chat", "ray": "cluster", "peft": "lora", "optuna": "search",
-    "tensorboard": "track", "mlflow": "track", "sqlalchemy": "track", "alembic": "track", "wandb": "track",
-    "rjieba": "explain",
+    "tensorboard": "track", "mlflow": "track", "sqlalchemy": "tables", "alembic": "track", "wandb": "track",
+    "rjieba": "explain", "sknetwork": "understand", "scipy": "understand",
 }  # fmt: skip
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 from luodi.backends import need
 
 
 def cut(text: str) -> list[str]:
     """Words, spaces and marks; joined they are the text again."""
-    words: list[str] = need("rjieba").cut(text)
-    return words
+    return _cutter()(text)
+
+
+@cache
+def _cutter() -> Callable[[str], list[str]]:
+    """Looked up once: it is called for every text."""
+    cutter: Callable[[str], list[str]] = need("rjieba").cut
+    return cutter

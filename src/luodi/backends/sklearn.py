@@ -157,3 +157,20 @@ def _vectorizer(count: int, most: int) -> Any:
         analyzer="char", ngram_range=(1, LARGEST_NGRAM), sublinear_tf=True, min_df=1 if count < FEW_ROWS else 2,
         max_features=most,
     )  # fmt: skip
+
+
+def word_vectors(words: Sequence[Sequence[str]], width: int) -> Floats:
+    """n x d, d at most `width`: TF-IDF of the words that stand in two texts or more, and its largest directions (latent
+    semantic analysis: Deerwester et al. 1990); zeros where a text holds none of them."""
+    vectorizer = need("sklearn.feature_extraction.text").TfidfVectorizer(
+        analyzer=list, sublinear_tf=True, min_df=2 if len(words) >= FEW_ROWS else 1, dtype=np.float32
+    )
+    try:
+        found = vectorizer.fit_transform(words)
+    except ValueError:  # no word is in two of them
+        return np.zeros((len(words), 1))
+    size = min(width, found.shape[0] - 1, found.shape[1] - 1)
+    if size < 1:
+        return np.asarray(found.toarray(), np.float64)
+    made = need("sklearn.decomposition").TruncatedSVD(size, random_state=0).fit_transform(found)
+    return np.asarray(made, np.float64)

@@ -11,7 +11,7 @@ from luodi.backends.jinja2 import render
 from luodi.core.report import Report
 from luodi.core.store import write_atomically
 from luodi.messages import speaking, tr
-from luodi.report import charts
+from luodi.report import charts, needs_charts
 from luodi.report.page import templates_of_pages
 from luodi.report.words import FORMATS
 
@@ -24,6 +24,12 @@ def write_reasons(path: Path, rows: Sequence[Mapping[str, Any]], language: str) 
 def write_comparison(path: Path, report: Report, language: str) -> None:
     """`report`: as `stages/evaluate/compare.py` tells it."""
     _write(path, "comparison.html", language, {"report": report, "details": report.details, "charts": charts})
+
+
+def write_needs(path: Path, report: Report, language: str) -> None:
+    """`report`: as `stages/understand` tells it. Raises ResourceError where Jinja is not installed."""
+    told = {"report": report, "details": report.details, "charts": charts, "pictures": needs_charts}
+    _write(path, "needs.html", language, told)
 
 
 def _write(path: Path, template: str, language: str, told: Mapping[str, Any]) -> None:

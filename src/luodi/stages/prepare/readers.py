@@ -58,6 +58,8 @@ def read_table(source: Source) -> Table:
         table = _read_texts(source)
     elif kind_of(source.path) == ".parquet":
         table = _read_parquet(source)
+    elif kind_of(source.path) == ".xlsx":
+        table = _read_xlsx(source)
     else:
         decoded = decode_file(source.path, source.name)
         kind = kind_of(source.path)
@@ -332,6 +334,25 @@ def _read_parquet(source: Source) -> Table:
     renamed = (dict(zip(clean, row.values(), strict=True)) for row in rows)
     numbered = tuple(RawRow(row=i, cells=cells) for i, cells in enumerate(renamed, 1))
     return Table(columns=clean, rows=numbered, encoding="parquet", notes=notes)
+
+
+def _read_xlsx(source: Source) -> Table:
+    """The first sheet that is not empty; its first row has the names."""
+    from luodi.backends.openpyxl import read_sheet
+
+    title, header, cells, others = read_sheet(source.path, source.name)
+    names = ["" if name is None else str(name) for name in header]
+    while names and not names[-1].strip():
+        names.pop()
+    columns, notes = _clean_header(names, source.name)
+    rows = tuple(
+        RawRow(row=i, cells={name: row[place] for place, name in enumerate(columns) if place in row})
+        for i, row in enumerate(cells, 2)
+    )
+    if others:
+        told = tr("{file}: the sheet {sheet} was read; {count} others were not.")
+        notes = (told.format(file=source.name, sheet=title, count=others), *notes)
+    return Table(columns=columns, rows=rows, encoding="xlsx", notes=notes)
 
 
 _READERS: Mapping[str, Callable[[str, Source], Table]] = {

@@ -30,7 +30,7 @@ from luodi.errors import ConfigError, DataError
 from luodi.messages import tr
 
 TAGGED = (".bmes", ".bio", ".bioes", ".conll", ".iob", ".iob2")  # columns of tokens and tags
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", *TAGGED)
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx", *TAGGED)
 TEXTS = (".txt",)
 PICTURES = SUFFIXES
 PACKED = ".gz"

@@ -1,0 +1,58 @@
+"""What of `luodi understand` can be set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from luodi.errors import ConfigError
+from luodi.messages import tr
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnderstandSettings:
+    text: str = ""
+    """The column of what people said; found by name and kind where not named. So are all others."""
+    time: str = ""
+    """When they said it; without it there are no trends."""
+    user: str = ""
+    """Who said it: a name or a number, which is shown nowhere."""
+    rating: str = ""
+    """How content they were, on any scale."""
+    money: str = ""
+    """What the customer brings."""
+    source: str = ""
+    """Where it was said."""
+    attachment: str = ""
+    """Name of a file that came with it; it is never opened."""
+    segments: list[str] = field(default_factory=list)
+    """Columns that divide people into a few kinds."""
+    query: str = ""
+    """Of a database: a table's name, or a SELECT; the only table where not said."""
+    engine: str = "auto"
+    """What reads the texts: e5-small, lexical (words and characters alone), or auto: the first that is there."""
+    near_duplicates: float = 0.8
+    """Jaccard similarity from which two messages are one, told twice; 1: only equal ones are."""
+    fewest_users: int = 5
+    """Of a need with fewer users no words are shown (k-anonymity); where users are not known, with fewer messages."""
+    checks: int = 150
+    """Rows in check.csv."""
+    seed: int = 0
+    """Everything that is drawn at random is drawn from this."""
+
+
+def check_settings(settings: UnderstandSettings) -> None:
+    """Raises ConfigError in one line."""
+    rules = (
+        ("engine", settings.engine in ("auto", "e5-small", "lexical"), tr("one of auto, e5-small, lexical")),
+        ("near_duplicates", 0.5 <= settings.near_duplicates <= 1, tr("from 0.5 to 1")),
+        ("fewest_users", settings.fewest_users >= 1, tr("at least 1")),
+        ("checks", settings.checks >= 1, tr("at least 1")),
+    )
+    for name, holds, wanted in rules:
+        if not holds:
+            message = tr("understand.{name} is {value}; it must be {wanted}.")
+            value = getattr(settings, name)
+            raise ConfigError(
+                message.format(name=name, value=value, wanted=wanted), code="config.understand",
+                hint=tr("For example: luodi understand feedback.csv engine=lexical"),
+            )  # fmt: skip

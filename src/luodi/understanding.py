@@ -1,0 +1,173 @@
+"""The step behind `luodi understand`: what it reads, what it leaves, and where.
+
+    feedback-needs/
+      report.html, needs.json, assign.parquet    of the newest run
+      check.csv                                  to be filled in; what a person wrote is never overwritten
+      runs/                                      results by what made them, and the vectors of texts read so far
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from luodi.core.progress import say
+from luodi.core.project import code_version
+from luodi.core.report import Report, Verdict, keep_report, read_report
+from luodi.core.store import KEY_LENGTH, Result, Store, hash_file, hash_json, write_atomically
+from luodi.errors import InputError
+from luodi.messages import language, tr
+from luodi.stages.understand.checks import FILE as CHECKS
+from luodi.stages.understand.checks import read_checks
+from luodi.stages.understand.columns import find_columns, tell_columns
+from luodi.stages.understand.config import UnderstandSettings
+from luodi.stages.understand.earlier import Earlier
+from luodi.stages.understand.reading import Read, read_feedback
+from luodi.stages.understand.understand import Assigned, Understood
+
+REPORT, PAGE, NEEDS, ASSIGNED, KNOWN = "report.json", "report.html", "needs.json", "assign.parquet", "known.json"
+VERB = "understand"
+_VECTORS = "vectors.npz"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feedbacks:
+    """A source of feedback, read."""
+
+    name: str
+    identity: str
+    table: Mapping[str, Sequence[Any]]
+    notes: tuple[str, ...]
+
+
+def understood(source: str, settings: UnderstandSettings, out: Path, since: Path | None) -> Report:
+    """The needs in a file or a database, found now or before; the newest results in `out`."""
+    feedbacks = read_source(source, settings.query)
+    store = Store(out / "runs")
+    earlier = _earlier(since)
+    inputs = {"source": feedbacks.identity, "checks": _identity(out / CHECKS), "since": earlier[0] if earlier else ""}
+    told = {"verb": VERB, "inputs": inputs, "settings": asdict(settings), "code": code_version()}
+    key = hash_json(told)[:KEY_LENGTH]
+
+    def work(folder: Path) -> None:
+        began = time.perf_counter()
+        from luodi.stages.understand.understand import understand
+
+        read = feedback_of(feedbacks, settings)
+        checks = read_checks(out / CHECKS)
+        known = earlier[1] if earlier else None
+        made = understand(read, settings, store.root / _VECTORS, checks, known)
+        _write(folder, made, replace(_report(made, feedbacks, source), seconds=time.perf_counter() - began))
+
+    result = store.find(VERB, key) or store.make(VERB, key, inputs, work, {"settings": asdict(settings)})
+    _show(result, out)
+    report = read_report(result.path / REPORT)
+    return replace(report, report=str(out / PAGE))
+
+
+def read_source(source: str, query: str = "") -> Feedbacks:
+    """A table, a file of texts, a folder of them, or a database by its address. Raises DataError in one line."""
+    if "://" in source or Path(source).suffix.lower() in (".db", ".sqlite", ".sqlite3"):
+        from luodi.backends.sqlalchemy import read_database
+
+        path = Path(source)
+        if "://" not in source and not path.is_file():
+            raise InputError(tr("There is no file {path}.").format(path=source), code="data.missing")
+        table = read_database(source if "://" in source else f"sqlite:///{path.resolve().as_posix()}", query)
+        name = path.name if "://" not in source else tr("database")
+        return Feedbacks(name=name, identity=hash_json(table), table=table, notes=())
+    from luodi.stages.prepare.readers import read_table
+    from luodi.stages.prepare.sources import files_of, find_sources
+
+    found = find_sources(source, Path())
+    tables = [read_table(one) for one in found]
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    rows = [raw.cells for table in tables for raw in table.rows]
+    notes = tuple(note for table in tables for note in table.notes)
+    identity = hash_json([hash_file(path) for one in found for path in files_of(one)])
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return Feedbacks(name=Path(source).name, identity=identity, table=columns, notes=notes)
+
+
+def feedback_of(feedbacks: Feedbacks, settings: UnderstandSettings) -> Read:
+    """With the columns found, personal data out and near copies folded; what was taken for what is said."""
+    from luodi.stages.prepare.near_duplicates import group_places
+
+    found = find_columns(feedbacks.table, settings, feedbacks.name)
+    told = tuple(tell_columns(found, feedbacks.table))
+    for line in told:
+        say(line)
+    read = read_feedback(feedbacks.table, found, group_places, settings.near_duplicates, feedbacks.name)
+    return replace(read, notes=(*told, *feedbacks.notes, *read.notes))
+
+
+def newest(out: Path) -> Result:
+    """The newest result in a folder that `understand` has written. Raises InputError where there is none."""
+    result = Store(out / "runs").latest(VERB)
+    if result is None:
+        message = tr("{folder} holds no needs.").format(folder=out)
+        raise InputError(message, code="understand.none", hint=tr("Name a folder that luodi understand has written."))
+    return result
+
+
+def load_assigned(result: Result) -> dict[int, Assigned]:
+    from luodi.backends.pyarrow import read_parquet
+
+    _, rows = read_parquet(result.path / ASSIGNED, ASSIGNED)
+    return {row["id"]: Assigned(**row) for row in rows}
+
+
+def _earlier(since: Path | None) -> tuple[str, Earlier] | None:
+    if since is None:
+        return None
+    result = newest(since)
+    return result.key, msgspec.json.decode((result.path / KNOWN).read_bytes(), type=Earlier)
+
+
+def _identity(path: Path) -> str:
+    """Of what a person wrote into it: as long as that is nothing, it is the same whether there is a file or not."""
+    checks = read_checks(path)
+    return hash_json([checks.stamp, [asdict(a) for a in checks.answers]])[:KEY_LENGTH] if checks else ""
+
+
+def _report(made: Understood, feedbacks: Feedbacks, source: str) -> Report:
+    first = next((need.id for need in made.needs if need.is_confirmed and need.is_shown), None)
+    after = f"luodi understand {source} --need {first} --new need-{first}" if first else ""
+    return Report(
+        verb=VERB, verdict=Verdict.DONE, numbers=made.numbers, findings=made.findings,
+        details={**made.details, "source": feedbacks.name, "stamp": made.stamp}, next=after,
+    )  # fmt: skip
+
+
+def _write(folder: Path, made: Understood, report: Report) -> None:
+    from luodi.backends.pyarrow import write_parquet
+
+    needs = {"numbers": report.numbers, "findings": [str(f) for f in report.findings], **report.details}
+    plain = json.loads(msgspec.json.encode(needs, enc_hook=str))
+    write_atomically(folder / NEEDS, json.dumps(plain, ensure_ascii=False, indent=1))
+    write_parquet(folder / ASSIGNED, [asdict(row) for row in made.assigned])
+    write_atomically(folder / CHECKS, made.check_file)
+    write_atomically(folder / KNOWN, msgspec.json.encode(made.kept))
+    keep_report(folder / REPORT, report)
+
+
+def _show(result: Result, out: Path) -> None:
+    """The newest result where people look for it."""
+    from luodi.report.single import write_needs
+
+    report = read_report(result.path / REPORT)
+    for name in (NEEDS, ASSIGNED):
+        write_atomically(out / name, (result.path / name).read_bytes())
+    written = read_checks(out / CHECKS)
+    stamp = report.details["stamp"]
+    if written and written.stamp != stamp:
+        (out / CHECKS).rename(out / f"check-{written.stamp}.csv")
+    if not written or written.stamp != stamp:
+        write_atomically(out / CHECKS, (result.path / CHECKS).read_bytes())
+    write_needs(out / PAGE, report, language())

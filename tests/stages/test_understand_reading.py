@@ -1,0 +1,122 @@
+"""A file of feedback as it comes: which column is what, personal data out, copies folded."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from luodi.core.personal import mask
+from luodi.errors import DataError
+from luodi.stages.prepare.near_duplicates import group_places
+from luodi.stages.understand.columns import Found, find_columns, tell_columns
+from luodi.stages.understand.config import UnderstandSettings
+from luodi.stages.understand.reading import Read, read_feedback
+from luodi.stages.understand.times import times_of
+
+NO_SETTINGS = UnderstandSettings()
+
+
+def read(table: dict[str, list[object]], threshold: float = 0.8) -> Read:
+    return read_feedback(table, find_columns(table, NO_SETTINGS, "f.csv"), group_places, threshold, "f.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("打我电话13812345678谢谢", "打我电话[phone]谢谢"),
+        ("call +44 20 7946 0958 now", "call [phone] now"),
+        ("call (212) 555-0188.", "call [phone]."),
+        ("座机 010-62345678", "座机 [phone]"),
+        ("write to a.b+c@mail.example.com, ok", "write to [e-mail], ok"),
+        ("身份证11010519491231002X号", "身份证[id]号"),
+        ("card 4111 1111 1111 1111!", "card [card]!"),
+        ("from 192.168.0.12", "from [ip]"),
+        ("my password is hunter22, help", "my password is [secret], help"),
+        ("密码：abc12345，打不开", "密码：[secret]，打不开"),
+        ("加微信wx_kefu01聊", "加微信[account]聊"),
+        ("thanks @support_team", "thanks [account]"),
+    ],
+)
+def test_personal_data_is_masked(text: str, masked: str) -> None:
+    assert mask(text).text == masked
+    assert sum(mask(text).counts.values()) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["订单号 110105194912310021", "4111 1111 1111 1112", "version 1.2.3.400", "3.14159265358", "2024-05-06 10:11:12",
+     "price 12,345,678 yuan", "@ home", "a@b", "微信支付失败", "1234567890123456789012345"],
+)  # fmt: skip
+def test_other_numbers_are_left_as_they_are(text: str) -> None:
+    assert mask(text) == mask(mask(text).text)
+    assert mask(text).text == text
+
+
+def test_columns_are_found_by_name_in_both_languages() -> None:
+    chinese = {
+        "评论内容": ["很好用", "打不开", "太慢了"] * 10, "提交时间": ["2024年5月6日"] * 30, "用户ID": list(range(30)),
+        "评分": [5, 1, 2] * 10, "渠道": ["app", "web", "app"] * 10, "套餐": ["免费", "付费", "免费"] * 10,
+    }  # fmt: skip
+    found = find_columns(chinese, NO_SETTINGS, "f.csv")
+    assert (found.text, found.time, found.user, found.rating) == ("评论内容", "提交时间", "用户ID", "评分")
+    assert (found.source, found.segments) == ("渠道", ("套餐",))
+    english = {"Created At": ["2024-05-06T10:00:00Z"] * 30, "Review_Text": ["good", "bad", "so so"] * 10, "x": [1] * 30}
+    found = find_columns(english, NO_SETTINGS, "f.csv")
+    assert (found.text, found.time) == ("Review_Text", "Created At")
+    assert "Not used: x" in " ".join(tell_columns(found, english))
+
+
+def test_a_name_is_not_believed_against_what_stands_there() -> None:
+    table = {"score": ["very good", "bad", "fine"] * 10, "notes": [f"remark number {i} of all" for i in range(30)]}
+    found = find_columns(table, NO_SETTINGS, "f.csv")
+    assert (found.rating, found.text) == ("", "notes")
+
+
+def test_a_column_that_is_not_there_and_no_text_at_all() -> None:
+    with pytest.raises(DataError, match="no column spoken"):
+        find_columns({"a": ["x"]}, UnderstandSettings(text="spoken"), "f.csv")
+    with pytest.raises(DataError, match="no column of texts"):
+        find_columns({"a": [1, 2, 3], "b": ["2024-01-01"] * 3}, NO_SETTINGS, "f.csv")
+
+
+def test_times_are_read_as_people_write_them() -> None:
+    expected = datetime(2024, 5, 26, tzinfo=UTC)
+    for written in ("2024-05-26", "2024/5/26", "2024年5月26日", "26.05.2024", "5/26/2024", "20240526", "May 26, 2024",
+                    "1716681600", "1716681600000", expected.replace(tzinfo=None)):  # fmt: skip
+        assert times_of([written, written]).times == (expected, expected), written
+    assert times_of(["5/6/2024", "5/7/2024"]).is_ambiguous
+    assert not times_of(["5/6/2024", "5/27/2024"]).is_ambiguous
+    assert times_of(["yesterday", None]).times == (None, None)
+
+
+def test_copies_of_one_user_are_one_message_and_of_many_are_many() -> None:
+    long = "the export to pdf fails on every long document that I have tried so far this week"
+    table = {"text": [long, long + "!", long, "crash", "", "?!"], "user": ["a", "a", "b", "c", "d", "e"]}
+    made = read(table)
+    assert [f.row for f in made.feedback] == [0, 2, 3]
+    assert made.feedback[0].copies == (1,)
+    assert made.feedback[0].weight == 2
+    assert made.num_rows == 6
+    assert "2 of 6 rows hold no text." in made.notes
+    assert any("near copies" in note for note in made.notes)
+
+
+def test_a_conversation_gives_what_its_user_said_first_and_last() -> None:
+    turns = [
+        {"role": "user", "content": "how do I export?"}, {"role": "assistant", "content": "click export"},
+        {"role": "user", "content": "that does not work"},
+    ]  # fmt: skip
+    assert read({"messages": [turns, turns]}).feedback[0].text == "how do I export?\nthat does not work"
+
+
+def test_users_are_names_that_say_nothing_and_ratings_lie_between_0_and_1() -> None:
+    made = read({"text": ["good app", "bad app"], "user": ["ann@example.com", "bob"], "stars": [5, 1]})
+    assert [f.user for f in made.feedback] == ["u1", "u2"]
+    assert [f.rating for f in made.feedback] == [1.0, 0.0]
+    assert any("from 1 to 5" in note for note in made.notes)
+
+
+def test_a_column_without_texts_is_one_clear_line() -> None:
+    with pytest.raises(DataError, match="holds no text"):
+        read_feedback({"text": ["...", "!!"]}, Found(text="text"), group_places, 0.8, "f.csv")
