@@ -15,6 +15,8 @@ from luodi.stages.understand.needs import Period, Trend
 FEWEST_PERIODS, MOST_PERIODS = 6, 60
 FEWEST = 10
 """Messages of a need with a time, without which its trend is not looked at."""
+_LEAST_EXCESS, _MOST_EXCESS = 0.05, 0.5
+"""Of the needs' variances above what chance gives, relative: needs are never thought to be quite the same."""
 DAY, WEEK = "day", "week"
 MONTH = "month"
 
@@ -53,14 +55,14 @@ def find_trends(calendar: Calendar | None, labels: Array, count: int, weights: F
     told = calendar.period_of >= 0
     periods = len(calendar.starts)
     cells = labels[told] * periods + calendar.period_of[told]
-    counts = np.bincount(cells, weights[told], minlength=count * periods).reshape(count, periods)
+    counted: Floats = np.bincount(cells, weights[told], minlength=count * periods).astype(np.float64)
+    counts = counted.reshape(count, periods)
     totals = counts.sum(0)
     newer = np.arange(periods) >= periods // 2
     tested = [need for need in range(count) if counts[need].sum() >= FEWEST and totals[newer].any()]
     found: list[Trend | None] = [None] * count
     ratios = {}
-    for need in tested:
-        spread, freedom = _spread(counts[need], totals)
+    for need, (spread, freedom) in zip(tested, _spreads(counts[tested], totals), strict=True):
         hits, others = counts[need][newer].sum(), counts[need][~newer].sum()
         ratios[need] = share_ratio(
             float(hits), float(totals[newer].sum()), float(others), float(totals[~newer].sum()),
@@ -73,17 +75,23 @@ def find_trends(calendar: Calendar | None, labels: Array, count: int, weights: F
     return found
 
 
-def _spread(counts: Floats, totals: Floats) -> tuple[float, float]:
-    """How many times the variance of independent messages it is, and the degrees of freedom that it is known with: from
-    the differences of neighbouring periods (von Neumann 1941), which a steady trend hardly touches."""
+def _spreads(counts: Floats, totals: Floats) -> list[tuple[float, float]]:
+    """Of each need how many times the variance of independent messages it is, and the degrees of freedom that this is
+    known with. Seen in the differences of neighbouring periods (von Neumann 1941), which a steady trend hardly touches;
+    since these are few, each need's is drawn towards that of all, the more so the less the needs differ in it
+    (moderated variances: Smyth 2004, here by moments)."""
     told = totals > 0
-    k, n = counts[told], totals[told]
-    if len(n) < 3:
-        return 1.0, 1.0
-    share = (k[1:] + k[:-1] + 0.5) / (n[1:] + n[:-1] + 1.0)
-    gaps = k[1:] / n[1:] - k[:-1] / n[:-1]
-    ratios = gaps**2 / (share * (1 - share) * (1 / n[1:] + 1 / n[:-1]))
-    return max(float(ratios.mean()), 1.0), max(2 * (len(n) - 1) / 3, 1.0)
+    k, n = counts[:, told], totals[told]
+    if len(n) < 3 or not len(k):
+        return [(1.0, 1.0)] * len(k)
+    share = (k[:, 1:] + k[:, :-1] + 0.5) / (n[1:] + n[:-1] + 1.0)
+    gaps = k[:, 1:] / n[1:] - k[:, :-1] / n[:-1]
+    own = (gaps**2 / (share * (1 - share) * (1 / n[1:] + 1 / n[:-1]))).mean(1)
+    freedom, middle = 2 * (len(n) - 1) / 3, float(own.mean())
+    excess = float(own.var(ddof=1)) / middle**2 - 2 / freedom if len(own) > 2 and middle > 0 else 2 / freedom
+    prior = 2 / min(max(excess, _LEAST_EXCESS), _MOST_EXCESS)
+    drawn = (prior * middle + freedom * own) / (prior + freedom)
+    return [(max(float(one), 1.0), prior + freedom) for one in drawn]
 
 
 def _starts(first: datetime, last: datetime, step: str) -> tuple[datetime, ...]:
