@@ -20,7 +20,7 @@ from luodi.errors import LuodiError
 from luodi.messages import tr
 from luodi.models.embedding import can_encode, encoder_name, open_encoder
 from luodi.stages.understand.graph import centred
-from luodi.stages.understand.words import Word, joined
+from luodi.stages.understand.words import Word
 
 ENCODER, LEXICAL = "e5-small", "lexical"
 _SHARE = 0.3
@@ -43,29 +43,20 @@ class Vectors:
 def read_texts(texts: Sequence[str], words: Sequence[Sequence[Word]], engine: str, cache: Path) -> Vectors:
     """`words`: of each text. Raises ResourceError where `engine` names an encoder that cannot be had; "auto" then reads
     words alone, and says so."""
-    single = [[word.text for word in row] for row in words]
+    spoken = centred(word_vectors([[word.text for word in row] for row in words], _WIDTH))
+    alone = tr("The texts were read word by word, without an encoder: what is said in other words is not put together.")
     if engine == LEXICAL or (engine == "auto" and not can_encode()):
-        return _by_words(single)
+        return Vectors(points=spoken, told=alone)
     try:
         meaning = centred(encode_texts(texts, ENCODER, cache))
     except LuodiError as error:
         if engine != "auto":
             raise
         say(str(error))
-        return _by_words(single)
-    spoken = centred(word_vectors([row + _pairs(row) for row in single], _WIDTH))
+        return Vectors(points=spoken, told=alone)
     told = tr("The texts were read by {name}, with their words beside it.").format(name=encoder_name(ENCODER))
     both = np.hstack([meaning * (1 - _SHARE**2) ** 0.5, spoken * _SHARE]).astype(np.float32)
     return Vectors(points=both, told=told)
-
-
-def _by_words(words: Sequence[Sequence[str]]) -> Vectors:
-    told = tr("The texts were read word by word, without an encoder: what is said in other words is not put together.")
-    return Vectors(points=centred(word_vectors(words, _WIDTH)), told=told)
-
-
-def _pairs(words: Sequence[str]) -> list[str]:
-    return [joined(pair) for pair in zip(words, words[1:], strict=False)]
 
 
 def encode_texts(texts: Sequence[str], name: str, cache: Path) -> Floats:
