@@ -29,7 +29,7 @@ from luodi import errors
 from luodi.core.machine import num_threads
 from luodi.core.stopping import Stopped, finishing, stop_asked, stopped_by_signals
 from luodi.messages import language
-from luodi.stages.train.config import TrainSettings
+from luodi.stages.train.config import COMPARING, TrainSettings
 from luodi.stages.train.precision import choose_device
 from luodi.stages.train.team import Team
 
@@ -64,8 +64,9 @@ class Failure(msgspec.Struct):
 
 
 def members_of(settings: TrainSettings) -> Members:
-    """Not said how many: one for each graphics processor, where those are used."""
-    usual = max(1, torch.cuda.device_count()) if choose_device(settings.device) == "cuda" else 1
+    """Not said how many: one for each graphics processor, where those are used and a batch can be shared."""
+    can_share = choose_device(settings.device) == "cuda" and settings.loss not in COMPARING
+    usual = max(1, torch.cuda.device_count()) if can_share else 1
     return Members(
         count=settings.workers or usual, is_sharded=settings.sharding == "full", device=settings.device,
         cluster=settings.cluster,
