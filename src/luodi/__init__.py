@@ -5,6 +5,7 @@ Every public name, each imported when it is first asked for, so that `import luo
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     from luodi.stages.serve.serve import serve as serve
 
 __version__ = "0.1.0"
+
+# Here, because OpenMP reads it once, as torch or scikit-learn is loaded. At the end of every operator its threads wait
+# for each other, by default by counting to 300,000, which takes milliseconds: where another program has one of the
+# cores, most of both is lost so. 1,000 is what OpenMP itself takes where it has more threads than cores.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _PLACES = {
     "Bundle": "core.bundle", "Dataset": "core.types", "Example": "core.types", "GenerativeTask": "core.task",

@@ -147,6 +147,25 @@ def test_want_of_memory_halves_the_batch(
     assert halved.details["curve"][-1]["loss"] == pytest.approx(whole.details["curve"][-1]["loss"], rel=0.2)
 
 
+def test_the_processor_s_want_of_memory_halves_the_batch_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its allocator really refuses, with an error of another kind; other errors of that kind are not taken for it."""
+    original = loop._backward_part
+
+    def large(model, task, plan, items, *, share):  # type: ignore[no-untyped-def]
+        torch.empty(2**50 if len(items) > 4 else 1)
+        return original(model, task, plan, items, share=share)
+
+    monkeypatch.setattr(loop, "_backward_part", large)
+    with caplog.at_level("INFO", logger="luodi"):
+        fit(tmp_path / "halved", epochs=1)
+    assert any("halved" in r.getMessage() for r in caplog.records)
+    monkeypatch.setattr(loop, "_backward_part", lambda *_, **__: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        fit(tmp_path / "wrong", epochs=1)
+
+
 def test_want_of_memory_for_one_example_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*args: object, **kwargs: object) -> float:
         raise torch.OutOfMemoryError("no memory")

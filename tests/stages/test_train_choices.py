@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from broken import cut_at, untimed
+from broken import assert_resumes
 from luodi.core.batching import item_size
 from luodi.core.bundle import open_bundle
 from luodi.core.config import Brief
@@ -118,24 +118,9 @@ def test_every_rule_learns_at_its_own_rate(optimizer: str) -> None:
 def test_an_interrupted_run_equals_a_whole_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, schedule: str
 ) -> None:
-    """Loss curve, scores and weights, bit for bit, with a moving average and two batches a step; broken off twice."""
+    """With a moving average and two batches a step."""
     chosen = {"optimizer": optimizer, "schedule": schedule, "accumulate": 2, "ema": 0.9, "average": 2, "dropout": 0.1}
-    monkeypatch.setattr(stage, "CURVE_EVERY", 1)
-    whole = fit(tmp_path / "whole", **chosen)
-    monkeypatch.setattr(stage, "SAVE_EVERY_S", 0.0)
-    original = loop.training_steps
-    for stop in (4, 7):
-        monkeypatch.setattr(stage, "training_steps", lambda *a, stop=stop: cut_at(original(*a), stop))
-        with pytest.raises(KeyboardInterrupt):
-            fit(tmp_path / "broken", **chosen)
-    monkeypatch.setattr(stage, "training_steps", original)
-    again = fit(tmp_path / "broken", **chosen)
-    assert len(whole.details["curve"]) > 8
-    for key in ("curve", "scores"):
-        ours, theirs = ([untimed(p) for p in run.details[key]] for run in (whole, again))
-        assert ours == theirs
-    files = [(run.bundle / "weights" / "model.safetensors").read_bytes() for run in (whole, again)]
-    assert files[0] == files[1]
+    assert_resumes(lambda folder: fit(folder, **chosen), tmp_path, monkeypatch)
 
 
 def test_lion_is_the_formula_of_its_paper() -> None:
@@ -293,6 +278,8 @@ def test_computing_twice_gives_the_same_gradients(name: str) -> None:
         loop.set_dropout(model, 0.1)
         if twice:
             compute_twice(model)
+        elif hasattr(model, "remembers"):
+            model.remembers = False  # sums over a cache have another order, twice or once
         torch.manual_seed(1)
         learned.loss(loop.forward(model, batch), batch).backward()
         found.append({n: p.grad for n, p in model.named_parameters()})
@@ -451,6 +438,9 @@ def test_the_mean_of_the_last_weights_is_taken_where_it_scores_higher(tmp_path: 
         ({"warmup": 2.0}, "config.range"), ({"dropout": 1.0}, "config.range"), ({"weight_decay": -0.1}, "config.range"),
         ({"loss": "label_smoothing", "label_smoothing": 1.0}, "config.range"), ({"label_smoothing": 0.1}, "train.loss"),
         ({"loss": "focal", "label_smoothing": 0.1}, "train.loss"), ({"loss": "hinge"}, "train.loss"),
+        ({"loss": "contrastive", "contrastive_share": 1.1}, "config.range"), ({"contrastive_share": 0.5}, "train.loss"),
+        ({"loss": "contrastive", "contrastive_temperature": 0.0}, "config.range"),
+        ({"loss": "contrastive", "workers": 2}, "train.loss"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_told(changes: dict[str, Any], code: str, both_languages: str) -> None:

@@ -22,14 +22,16 @@ import torch
 from safetensors.numpy import load_file
 
 from broken import untimed
+from cramped import ROOM, SINCE, Cramped
 from luodi.core.config import Brief
-from luodi.core.task import load_task
-from luodi.errors import ConfigError, DataError
+from luodi.core.task import Task, load_task
+from luodi.errors import ConfigError, DataError, ResourceError
 from luodi.stages.train import train as stage
 from luodi.stages.train.checkpoints import BEST, LAST, read_records
 from luodi.stages.train.config import TrainSettings, check
 from luodi.stages.train.plan import PLAN, Plan
 from luodi.stages.train.team import ALONE, Team
+from luodi.stages.train.together import CROWDED, MOST
 from luodi.stages.train.train import CURVES
 from shop import PAGE, write_reviews
 from tiny import make_dataset
@@ -38,12 +40,13 @@ TASK = load_task("text_classification")
 BRIEF = Brief(task="text_classification", data="reviews.csv", input="text", target="label", model="bert:tiny")
 SETTINGS = TrainSettings(epochs=1, tokens_per_batch=128, max_length=24, wide=False)
 DATA = make_dataset()
+HALVED = "Memory does not suffice for 2 examples at once: the batch is halved."
 
 
-def learn(folder: Path, **changes: Any) -> stage.Trained:
+def learn(folder: Path, task: Task[Any, Any] = TASK, **changes: Any) -> stage.Trained:
     folder.mkdir(exist_ok=True)
     settings = dataclasses.replace(SETTINGS, **changes)
-    return stage.train(TASK, DATA.train, DATA.validation, BRIEF, settings, folder)
+    return stage.train(task, DATA.train, DATA.validation, BRIEF, settings, folder)
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -74,6 +77,8 @@ def test_every_example_of_a_batch_is_the_share_of_one_member() -> None:
     parts = team.shares([[0, 1, 2, 3, 4], [5]])
     assert parts == [[0, 3], [1, 4], [2], [5], [], []]
     assert ALONE.shares([[1, 2], [3]]) == [[1, 2], [3]]
+    cramped = dataclasses.replace(team, most=1)
+    assert cramped.shares([[0, 1, 2, 3, 4], [5]]) == [[0], [1], [2], [3], [4], [], [5], [], []]
     assert ALONE.summed([1.5]) == [1.5]
     assert ALONE.any(True, False) == [True, False]
 
@@ -86,6 +91,34 @@ def test_what_no_team_can_do_is_refused_at_once(changes: dict[str, Any], code: s
     with pytest.raises(ConfigError) as told:
         check(dataclasses.replace(SETTINGS, **changes), TASK)
     assert told.value.code == code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sharding", "since"), [("none", LAST), ("none", ".."), ("full", LAST)])
+def test_want_of_memory_of_one_member_halves_the_batch_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sharding: str, since: str
+) -> None:
+    """In the first measured steps, or after a checkpoint, from which all go on; then the losses of one process."""
+    monkeypatch.setenv(ROOM, "1")
+    monkeypatch.setenv(SINCE, str(tmp_path / "two" / since))
+    learn(tmp_path / "one", tokens_per_batch=96, evaluations=4)
+    with caplog.at_level("INFO", logger="luodi"):
+        learn(tmp_path / "two", Cramped(), tokens_per_batch=96, workers=2, sharding=sharding, evaluations=4)
+    told = [r.getMessage() for r in caplog.records]
+    assert [t for t in told if "halved" in t] == [HALVED]
+    assert any(t.startswith("Going on from step") for t in told) is (since == LAST)
+    assert_same(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "two" / MOST).read_text() == "1"
+    assert not (tmp_path / "two" / CROWDED).exists()
+
+
+@pytest.mark.slow
+def test_want_of_memory_for_one_example_of_a_member_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ROOM, "0")
+    monkeypatch.setenv(SINCE, str(tmp_path))
+    with pytest.raises(ResourceError) as told:
+        learn(tmp_path / "run", Cramped(), tokens_per_batch=48, workers=2)
+    assert told.value.code == "train.memory"
 
 
 @pytest.mark.slow

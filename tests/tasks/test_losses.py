@@ -14,6 +14,7 @@ from luodi.stages.train.config import TrainSettings
 
 torch = pytest.importorskip("torch")
 LOSSES = ("cross_entropy", "label_smoothing", "focal", "weighted")
+COMPARING = ("text_classification", "image_classification")
 
 
 def loss(name: str, chances: list[list[float]], labels: list[int], reduction: str = "mean", **more: Any) -> float:
@@ -65,6 +66,53 @@ def test_labels_that_do_not_count_do_not(name: str) -> None:
     assert loss(name, CHANCES, LABELS, "sum", **more) == pytest.approx(3 * loss(name, CHANCES, LABELS, **more))
 
 
+VECTORS = [[3.0, 1.0], [1.0, -2.0], [2.0, 2.0], [-0.5, 1.0], [1.0, 0.2]]
+GROUPS = [0, 1, 0, 2, 0]
+
+
+def by_hand(vectors: Any, labels: list[int], temperature: float) -> Any:
+    """Row by row, as the paper writes it."""
+    unit = [v / v.norm() for v in vectors]
+    total = vectors.sum() * 0
+    for i, one in enumerate(unit):
+        others = [k for k in range(len(unit)) if k != i]
+        below = sum(torch.exp(one @ unit[k] / temperature) for k in others)
+        partners = [k for k in others if labels[k] == labels[i]]
+        for k in partners:
+            total = total - torch.log(torch.exp(one @ unit[k] / temperature) / below) / len(partners)
+    return total / len(unit)
+
+
+def test_comparing_rows_is_its_formula_and_its_gradient_too() -> None:
+    from luodi.models.losses import contrast
+
+    ours, theirs = (torch.tensor(VECTORS, requires_grad=True) for _ in range(2))
+    for temperature in (0.3, 1.0):
+        told, expected = contrast(ours, torch.tensor(GROUPS), temperature), by_hand(theirs, GROUPS, temperature)
+        assert float(told.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+        slopes = [torch.autograd.grad(value, at)[0] for value, at in ((told, ours), (expected, theirs))]
+        torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-4, atol=1e-6)
+        assert float(slopes[0].norm()) > 0.01
+    summed = contrast(ours, torch.tensor(GROUPS), 0.3, "sum")
+    assert float(summed.detach()) == pytest.approx(5 * float(contrast(ours, torch.tensor(GROUPS), 0.3).detach()))
+    with_stranger = contrast(torch.cat([ours, torch.ones(1, 2)]), torch.tensor([*GROUPS, IGNORED]), 0.3, "sum")
+    assert float(with_stranger.detach()) == pytest.approx(float(summed.detach()))
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3, 4], [7]])
+def test_where_no_two_rows_share_a_label_nothing_is_compared(labels: list[int]) -> None:
+    from luodi.models.losses import class_loss, contrast
+
+    vectors = torch.tensor(VECTORS[: len(labels)], requires_grad=True)
+    value = contrast(vectors, torch.tensor(labels), 0.3)
+    value.backward()
+    assert float(value.detach()) == 0
+    assert not vectors.grad.any()
+    logits = torch.zeros(len(labels), 8)
+    whole = class_loss(Objective(name="contrastive", contrast=0.9), logits, torch.tensor(labels), vectors=vectors)
+    assert float(whole.detach()) == pytest.approx(0.1 * math.log(8))
+
+
 def test_classes_weigh_the_same_together() -> None:
     from luodi.models.losses import inverse_frequencies
 
@@ -107,3 +155,9 @@ def test_a_task_is_trained_by_each_loss_that_it_names(name: str) -> None:
         value.backward(retain_graph=True)
     assert found["auto"] == found[task.losses[0]]
     assert len({round(v, 6) for k, v in found.items() if k not in ("auto", "weighted")}) > 1
+    assert ("contrastive" in task.losses) is (name in COMPARING)
+    if name in COMPARING:  # its answers are judged by cross-entropy, and it learns by more
+        comparing = with_objective(learned, dataclasses.replace(TrainSettings(), loss="contrastive"), items)
+        assert found["contrastive"] == found["cross_entropy"]
+        outputs = model.train()(**{k: v for k, v in batch.items() if k != "labels"})
+        assert float(comparing.loss(outputs, batch).detach()) != pytest.approx(found["cross_entropy"], rel=0.01)

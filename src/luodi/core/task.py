@@ -117,6 +117,9 @@ class Objective:
     """Of each class, in the order of the labels' numbers."""
     delta: float = 1.0
     """Of Huber's loss (1964): errors above it, in spreads of the training rows' answers, count as they are."""
+    contrast: float = 0.9
+    closeness: float = 0.3
+    """Share, beside cross-entropy, and temperature of the contrastive loss (Gunel et al. 2021, arXiv:2011.01403)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+POOLED = "pooled"
+"""Key of an output: the vector of an input that its answer is read from. Networks show it as long as they learn, for
+losses that compare inputs with each other; engines and exports see the logits alone."""
+
 
 class EncoderHead(nn.Module):
     """Mean of the last layer over real positions, dropout, one linear layer.
@@ -23,8 +27,7 @@ class EncoderHead(nn.Module):
         """input_ids, attention_mask: B x T whole numbers. Gives logits: B x labels."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # B x T x 1
-        pooled = (hidden * mask).sum(1) / mask.sum(1)
-        return {"logits": self.head(self.dropout(pooled))}
+        return _answer(self, (hidden * mask).sum(1) / mask.sum(1))
 
 
 class PictureHead(nn.Module):
@@ -44,4 +47,10 @@ class PictureHead(nn.Module):
     def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
         """pixel_values: B x C x H x W, brought to mean 0 and spread 1. Gives logits: B x labels."""
         hidden = self.encoder(pixel_values=pixel_values).last_hidden_state  # B x T x width
-        return {"logits": self.head(self.dropout(hidden.mean(1)))}
+        return _answer(self, hidden.mean(1))
+
+
+def _answer(model: EncoderHead | PictureHead, pooled: Tensor) -> dict[str, Tensor]:
+    """pooled: B x width."""
+    logits = model.head(model.dropout(pooled))
+    return {"logits": logits, POOLED: pooled} if model.training else {"logits": logits}

@@ -18,10 +18,17 @@ from luodi.core.task import IGNORED, Objective
 from luodi.core.types import Array
 
 
-def class_loss(objective: Objective, logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
-    """`reduction`: mean or sum."""
+def class_loss(
+    objective: Objective, logits: Tensor, labels: Tensor, reduction: str = "mean", vectors: Tensor | None = None
+) -> Tensor:
+    """`reduction`: mean or sum. `vectors`: N x width, what the logits were read from, for the contrastive loss: that of
+    a network which does not learn, and shows none, is cross-entropy, for that is how its answers are judged."""
     logits = logits.float()
-    if objective.name == "cross_entropy":
+    if objective.name == "contrastive" and vectors is not None:
+        plain = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction=reduction)
+        near = contrast(vectors, labels, objective.closeness, reduction)
+        return (1 - objective.contrast) * plain + objective.contrast * near
+    if objective.name in ("cross_entropy", "contrastive"):
         return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction=reduction)
     if objective.name == "label_smoothing":
         return functional.cross_entropy(
@@ -40,6 +47,27 @@ def number_loss(objective: Objective, outputs: Tensor, labels: Tensor) -> Tensor
     if objective.name == "mse":
         return functional.mse_loss(outputs.float(), labels)
     return {"huber": functional.huber_loss}[objective.name](outputs.float(), labels, delta=objective.delta)
+
+
+def contrast(vectors: Tensor, labels: Tensor, temperature: float, reduction: str = "mean") -> Tensor:
+    """Rows of one label shall lie near each other, and far from all others: of each row i
+
+        -1 / |P(i)|  sum over p in P(i) of  log( exp(z_i z_p / t)  /  sum over a in A(i) of exp(z_i z_a / t) )
+
+    where z are the vectors brought to length 1, A(i) all other rows of the batch, P(i) those of them with i's label
+    (supervised contrastive learning, Khosla et al. 2020, arXiv:2004.11362, equation 2). A row whose label no other row
+    of the batch has adds 0."""
+    known = labels != IGNORED
+    labels, unit = labels[known], functional.normalize(vectors[known].float(), dim=-1)
+    if len(labels) < 2:
+        return unit.sum() * 0.0
+    is_self = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    likeness = (unit @ unit.T / temperature).masked_fill(is_self, float("-inf"))
+    is_partner = (labels[:, None] == labels[None, :]) & ~is_self
+    partners = is_partner.sum(1)
+    logs = torch.where(is_partner, likeness, 0.0).sum(1) - partners * likeness.logsumexp(1)
+    summed = -(logs / partners.clamp(min=1)).sum()
+    return summed if reduction == "sum" else summed / len(labels)
 
 
 def focal_factors(objective: Objective, each: Tensor, labels: Tensor) -> Tensor:

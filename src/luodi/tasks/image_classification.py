@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from luodi.core.task import Base, OnePassTask, Processor, Recognition, Schema
+from luodi.core.task import LABELS, Base, OnePassTask, Processor, Recognition, Schema
 from luodi.core.types import Array, Batch, Example, Item, Prediction
 from luodi.messages import tr
 from luodi.modalities.image import Image, Picture, have_mirrors
@@ -41,7 +41,7 @@ class ImageClassification(OnePassTask[Picture, str]):
     name = "image_classification"
     input, output = Image(), Label()
     metrics: ClassVar = LABEL_METRICS
-    losses: ClassVar = ("label_smoothing", "cross_entropy", "focal", "weighted")
+    losses: ClassVar = ("label_smoothing", "cross_entropy", "focal", "weighted", "contrastive")
     default_model = "vitc:micro"
 
     @classmethod
@@ -100,9 +100,10 @@ class ImageClassification(OnePassTask[Picture, str]):
         return PictureHead(base.encoder(), num_labels=len(self.schema.labels))
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        from luodi.models.encoder_head import POOLED
         from luodi.models.losses import class_loss
 
-        return class_loss(self.objective, outputs["logits"], batch["labels"])
+        return class_loss(self.objective, outputs["logits"], batch[LABELS], vectors=outputs.get(POOLED))
 
     def slices(self, example: Example[Picture, str]) -> Mapping[str, str]:
         return {**super().slices(example), "class": example.target}

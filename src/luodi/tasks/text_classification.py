@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from luodi.core.batching import pad
-from luodi.core.task import Base, OnePassTask, Processor, Recognition, Schema, Task
+from luodi.core.task import LABELS, Base, OnePassTask, Processor, Recognition, Schema, Task
 from luodi.core.types import Array, Batch, Example, Item, Prediction
 from luodi.messages import tr
 from luodi.modalities.label import (
@@ -38,7 +38,7 @@ class TextClassification(OnePassTask[str, str]):
     name = "text_classification"
     input, output = Text(), Label()
     metrics: ClassVar = LABEL_METRICS
-    losses: ClassVar = ("cross_entropy", "label_smoothing", "focal", "weighted")
+    losses: ClassVar = ("cross_entropy", "label_smoothing", "focal", "weighted", "contrastive")
 
     @classmethod
     def recognise(cls, table: Mapping[str, Sequence[Any]]) -> Recognition | None:
@@ -110,9 +110,10 @@ class TextClassification(OnePassTask[str, str]):
         return TextClassification(replace(self.schema, ngrams=_BUCKETS)), both
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        from luodi.models.encoder_head import POOLED
         from luodi.models.losses import class_loss
 
-        return class_loss(self.objective, outputs["logits"], batch["labels"])
+        return class_loss(self.objective, outputs["logits"], batch[LABELS], vectors=outputs.get(POOLED))
 
     def slices(self, example: Example[str, str]) -> Mapping[str, str]:
         return {**super().slices(example), "class": example.target}

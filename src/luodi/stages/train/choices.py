@@ -16,7 +16,7 @@ from luodi.messages import tr
 from luodi.models.frozen import num_layers
 from luodi.models.layers import compute_twice, draw_anew
 from luodi.models.lora import Adapters, add_adapters
-from luodi.stages.train.config import TrainSettings
+from luodi.stages.train.config import LOSS_PARTS, TrainSettings
 
 ANSWERS_IN_TOKENS = "answers_in_tokens"
 """Of a network: its table of tokens is what it answers by (models/masked_lm.py)."""
@@ -24,11 +24,11 @@ ANSWERS_IN_TOKENS = "answers_in_tokens"
 
 def with_objective(task: Task[X, Y], settings: TrainSettings, items: Sequence[Item]) -> Task[X, Y]:
     """The task with the loss that the settings name; `items` are the training rows, whose classes are counted."""
-    if settings.loss == "auto" and settings.label_smoothing is None:
+    told = {part: getattr(settings, name) for name, (_, part) in LOSS_PARTS.items()}
+    said = {part: value for part, value in told.items() if value is not None}
+    if settings.loss == "auto" and not said:
         return task
-    objective = Objective(name=task.losses[0] if settings.loss == "auto" else settings.loss)
-    if settings.label_smoothing is not None:
-        objective = replace(objective, smoothing=settings.label_smoothing)
+    objective = replace(Objective(name=task.losses[0] if settings.loss == "auto" else settings.loss), **said)
     if objective.name == "weighted":
         from luodi.models.losses import inverse_frequencies
 

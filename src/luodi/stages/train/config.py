@@ -41,13 +41,20 @@ class TrainSettings:
     weight_decay: float = 0.01
     """Decay of the weights, beside the gradient (Loshchilov and Hutter 2019); adam and sgd have it within. Biases and
     norms do not decay. lion wants 3 to 10 times as much as adamw."""
-    loss: Literal["auto", "cross_entropy", "label_smoothing", "focal", "weighted", "mse", "huber"] = "auto"
+    loss: Literal[
+        "auto", "cross_entropy", "label_smoothing", "focal", "weighted", "contrastive", "mse", "huber"
+    ] = "auto"
     """What is made small. auto: the task's own, label_smoothing for pictures, mse for numbers, else cross_entropy.
     focal: what is known already counts little. weighted: each class weighs the same, however rare. A task that writes
-    has neither of these two. For numbers: mse, the squared error, of which the score r2 is made; huber, which lets
-    numbers that are far off count less."""
+    has neither of these two. contrastive, where a whole input has one label: cross_entropy, and beside it rows of one
+    label are drawn together and others pushed apart, of those that meet in a batch. For numbers: mse, the squared
+    error, of which the score r2 is made; huber, which lets numbers that are far off count less."""
     label_smoothing: float | None = None
     """Share of each label that is spread over all classes, for the loss label_smoothing. Not said: 0.1."""
+    contrastive_share: float | None = None
+    """How much comparing rows weighs in the loss contrastive; the rest is cross_entropy. Not said: 0.9."""
+    contrastive_temperature: float | None = None
+    """Of the loss contrastive: the smaller, the more the nearest rows decide. Not said: 0.3."""
     clip: float = 1.0
     """Largest norm of a step's gradient, as in BERT and nearly all that followed; a longer one is shortened. 0: any."""
     ema: float = 0.0
@@ -89,7 +96,8 @@ class TrainSettings:
     """auto, cpu, cuda or mps. auto: a graphics processor where there is one."""
     workers: int | None = None
     """Processes that learn one network together, each on a device of its own; every batch is shared among them, so the
-    recipe stays the same and its losses too. Not said: one for each graphics processor, one without any."""
+    recipe stays the same and its losses too. Not said: one for each graphics processor, one without any, or where the
+    loss is contrastive."""
     sharding: Literal["none", "full"] = "none"
     """none: each worker has the whole network. full: each keeps a share of every weight, of its gradient and its
     moments, for networks that one device cannot hold; with adamw, adam, sgd or lion."""
@@ -119,7 +127,7 @@ def check(settings: TrainSettings, task: Task[Any, Any]) -> None:
         "layer_decay": (0 < settings.layer_decay <= 1, tr("above 0 and at most 1")),
         "reinitialised_layers": (settings.reinitialised_layers >= 0, tr("at least 0")),
         "adapter_rank": (settings.adapter_rank >= 1, tr("at least 1")),
-        "watts": (settings.watts is None or settings.watts > 0, tr("above 0")),
+        "watts": (_is_above_0(settings.watts), tr("above 0")),
         "price_per_hour": (settings.price_per_hour >= 0, tr("at least 0")),
         "workers": (settings.workers is None or settings.workers >= 1, tr("at least 1")),
         "accumulate": (settings.accumulate >= 1, tr("at least 1")),
@@ -127,6 +135,8 @@ def check(settings: TrainSettings, task: Task[Any, Any]) -> None:
         "ema": (0 <= settings.ema < 1, tr("at least 0 and below 1")),
         "average": (settings.average >= 0, tr("at least 0")),
         "label_smoothing": (0 <= (settings.label_smoothing or 0) < 1, tr("at least 0 and below 1")),
+        "contrastive_share": (0 <= (settings.contrastive_share or 0) <= 1, tr("from 0 to 1")),
+        "contrastive_temperature": (_is_above_0(settings.contrastive_temperature), tr("above 0")),
     }
     for name, (is_within, words) in bounds.items():
         if not is_within:
@@ -152,13 +162,29 @@ def _check_loss(settings: TrainSettings, task: Task[Any, Any]) -> None:
         known = tr("Known: {names}.").format(names=", ".join(("auto", *task.losses)))
         raise ConfigError(message.format(task=task.name, loss=settings.loss), code="train.loss", hint=known)
     chosen = task.losses[0] if own and task.losses else settings.loss
-    if settings.label_smoothing is not None and chosen != "label_smoothing":
-        message = tr("train.label_smoothing is said, but the loss is {loss}.")
-        hint = tr("Say train.loss: label_smoothing as well, or leave it out.")
+    for name, (loss, _) in LOSS_PARTS.items():
+        if getattr(settings, name) is not None and chosen != loss:
+            message = tr("train.{name} is said, but the loss is {loss}.").format(name=name, loss=chosen)
+            hint = tr("Say train.loss: {loss} as well, or leave it out.").format(loss=loss)
+            raise ConfigError(message, code="train.loss", hint=hint)
+    if chosen in COMPARING and (settings.workers or 1) > 1:
+        message = tr("The loss {loss} compares the rows of a batch, which several workers would not see together.")
+        hint = tr("Leave train.workers out, or choose another loss.")
         raise ConfigError(message.format(loss=chosen), code="train.loss", hint=hint)
 
 
+def _is_above_0(value: float | None) -> bool:
+    return value is None or value > 0
+
+
 SETTINGS = TrainSettings
+LOSS_PARTS = {
+    "label_smoothing": ("label_smoothing", "smoothing"), "contrastive_share": ("contrastive", "contrast"),
+    "contrastive_temperature": ("contrastive", "closeness"),
+}  # fmt: skip
+"""Settings of one loss alone: of which, and what an Objective calls them."""
+COMPARING = ("contrastive",)
+"""Losses that look at rows side by side: a batch cannot be shared among processes."""
 TOLD_ONLY = ("watts", "price_per_hour", "trackers")
 """What these say changes no result."""
 

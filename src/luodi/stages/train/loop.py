@@ -19,7 +19,7 @@ from luodi.messages import tr
 from luodi.models.engine import to_torch
 from luodi.stages.train.plan import Plan
 from luodi.stages.train.schedules import rate_at
-from luodi.stages.train.team import ALONE, Team, adding, seed_step
+from luodi.stages.train.team import ALONE, Crowded, Team, adding, seed_step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,10 +100,11 @@ def _backward(
                 _backward_part(model, task, plan, part, share=share)
                 for part, share in zip(parts, _shares(task, parts), strict=True)
             )
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not _lacks_memory(error):
+                raise
             if size == 1:
-                message = tr("Memory does not suffice for one example of this length.")
-                raise ResourceError(message, code="train.memory", hint=tr("Lower train.max_length.")) from error
+                raise _not_even_one() from error
         model.zero_grad(set_to_none=True)  # a part may have left its gradient
         say(tr("Memory does not suffice for {n} examples at once: the batch is halved.").format(n=size))
         size = (size + 1) // 2
@@ -121,15 +122,15 @@ def _backward_together(
     mine = range(team.rank, len(parts), team.size)
     loss = 0.0
     for place in mine:
-        part = parts[place] or [batches[place // team.size][0]]
+        part = parts[place] or parts[place - team.rank][:1]  # of the first member, who always has one
         with adding(model, is_last=place == mine[-1]):
             try:
                 # The gradients of the members are averaged, not added up.
                 loss += _backward_part(model, task, plan, part, share=shares[place] * team.size) / team.size
-            except torch.OutOfMemoryError as error:  # halving here would leave the others waiting
-                message = tr("Memory does not suffice for {n} examples at once.").format(n=len(part))
-                hint = tr("Lower train.tokens_per_batch, or raise train.accumulate.")
-                raise ResourceError(message, code="train.memory", hint=hint) from error
+            except RuntimeError as error:  # the others wait: halving here and now is not possible
+                if not _lacks_memory(error):
+                    raise
+                raise (Crowded(len(part)) if len(part) > 1 else _not_even_one()) from error
     return team.summed([loss])[0]
 
 
@@ -168,6 +169,16 @@ def seconds_per_step(run: Callable[[], Iterator[Step]], count: int, most: float 
         if len(times) == count + 2 or sum(times) > most:
             break
     return sum(times[2:]) / max(len(times) - 2, 1) if len(times) > 2 else sum(times) / len(times)
+
+
+def _lacks_memory(error: RuntimeError) -> bool:
+    """The processor's allocator has no error of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _not_even_one() -> ResourceError:
+    message = tr("Memory does not suffice for one example of this length.")
+    return ResourceError(message, code="train.memory", hint=tr("Lower train.max_length."))
 
 
 def _not_a_number(step: int, ids: Sequence[str]) -> DataError:

@@ -15,7 +15,8 @@
         tokens_per_batch  as above
         loss              as above
 
-Not searched: what costs no score but time or memory, and optimiser and schedule, whose rates would be other ones.
+Not searched: what costs no score but time or memory, optimiser and schedule, whose rates would be other ones, and the
+contrastive loss, whose two settings would have to be searched with it.
 What the page or the command line says stays as it is said.
 """
 
@@ -34,14 +35,14 @@ from luodi.core.task import Base, GenerativeTask, Task
 from luodi.models.frozen import num_layers
 from luodi.models.source import resolve
 from luodi.stages.train.choices import usual_frozen
-from luodi.stages.train.config import TrainSettings
+from luodi.stages.train.config import COMPARING, LOSS_PARTS, TrainSettings
 from luodi.stages.train.optimizers import default_rate
 from luodi.stages.train.precision import choose_device
 
 RATE_SPAN = 5.0
 """The rate is tried from a fifth of the default to five times as much: 2e-5 to 5e-4 for AdamW from pretrained weights,
 which holds all that the papers of BERT and its kind recommend."""
-_BOUND_BY = {"epochs": ("budget",), "loss": ("label_smoothing",), "frozen_layers": ("reinitialised_layers",)}
+_BOUND_BY = {"epochs": ("budget",), "loss": tuple(LOSS_PARTS), "frozen_layers": ("reinitialised_layers",)}
 """A setting that is not searched where another one is said."""
 
 
@@ -57,7 +58,8 @@ def find_knobs(task: Task[Any, Any], brief: Brief, settings: TrainSettings, said
         Knob(name="tokens_per_batch", default=settings.tokens_per_batch, choices=(512, 1024, 2048)),
     )
     own = _of_pretrained(task, base, settings) if base.is_pretrained else _of_random(settings)
-    losses = Knob(name="loss", default=task.losses[0], choices=task.losses) if len(task.losses) > 1 else None
+    names = tuple(name for name in task.losses if name not in COMPARING)
+    losses = Knob(name="loss", default=names[0], choices=names) if len(names) > 1 else None
     found = (*both, *own, *((losses,) if losses else ()))
     return tuple(k for k in found if not told & {k.name, *_BOUND_BY.get(k.name, ())})
 

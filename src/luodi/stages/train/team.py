@@ -29,6 +29,15 @@ from luodi.models.layers import stacks
 T = TypeVar("T")
 
 
+class Crowded(Exception):
+    """Memory does not suffice for so many examples at once. Who meets this in the midst of a step has left the others
+    waiting: all of them end, and begin again from the last checkpoint with half as many."""
+
+    def __init__(self, examples: int) -> None:
+        super().__init__(examples)
+        self.examples = examples
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Team:
     """`rank` is this process's number from 0; the first one writes and speaks for all."""
@@ -36,14 +45,21 @@ class Team:
     rank: int = 0
     size: int = 1
     is_sharded: bool = False
+    most: int | None = None
+    """Examples that each member takes at once, where memory did not suffice for more."""
 
     @property
     def leads(self) -> bool:
         return self.rank == 0
 
     def shares(self, batches: Sequence[Sequence[T]]) -> list[list[T]]:
-        """Each batch as so many parts as there are members: those of the first batch, of the second, ..."""
-        return [list(batch[rank :: self.size]) for batch in batches for rank in range(self.size)]
+        """Each batch, or each piece of it that memory suffices for, as so many parts as there are members: those of
+        the first batch, of the second, ..."""
+        pieces = [
+            batch[start : start + step] for batch in batches if (step := self.size * (self.most or len(batch)))
+            for start in range(0, len(batch), step)
+        ]  # fmt: skip
+        return [list(piece[rank :: self.size]) for piece in pieces for rank in range(self.size)]
 
     def summed(self, values: Sequence[float]) -> list[float]:
         """Place by place over all members. Every one of them has to ask."""

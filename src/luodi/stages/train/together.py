@@ -27,13 +27,17 @@ from torch.multiprocessing.spawn import start_processes
 
 from luodi import errors
 from luodi.core.machine import num_threads
+from luodi.core.progress import say
 from luodi.core.stopping import Stopped, finishing, stop_asked, stopped_by_signals
-from luodi.messages import language
-from luodi.stages.train.config import TrainSettings
+from luodi.core.store import write_atomically
+from luodi.messages import language, tr
+from luodi.stages.train.config import COMPARING, TrainSettings
 from luodi.stages.train.precision import choose_device
-from luodi.stages.train.team import Team
+from luodi.stages.train.team import Crowded, Team
 
-SAID, STOP, FAILED = "said.jsonl", "stop", "failed.json"
+SAID, STOP, FAILED, CROWDED = "said.jsonl", "stop", "failed.json", "crowded.json"
+MOST = "most.json"
+"""How many examples a member takes at once; kept, unlike what the others hold, for every resume."""
 LONGEST_WAIT = timedelta(days=1)
 """Of one member for the others: while the first one computes what frozen layers give, or scores."""
 _HEARD_EVERY_S = 0.2
@@ -64,8 +68,9 @@ class Failure(msgspec.Struct):
 
 
 def members_of(settings: TrainSettings) -> Members:
-    """Not said how many: one for each graphics processor, where those are used."""
-    usual = max(1, torch.cuda.device_count()) if choose_device(settings.device) == "cuda" else 1
+    """Not said how many: one for each graphics processor, where those are used and a batch can be shared."""
+    can_share = choose_device(settings.device) == "cuda" and settings.loss not in COMPARING
+    usual = max(1, torch.cuda.device_count()) if can_share else 1
     return Members(
         count=settings.workers or usual, is_sharded=settings.sharding == "full", device=settings.device,
         cluster=settings.cluster,
@@ -74,7 +79,17 @@ def members_of(settings: TrainSettings) -> Members:
 
 def learn_together(work: Callable[[Team, J], object], job: J, folder: Path, members: Members) -> None:
     """Calls `work(team, job)` in each member and comes back when all are done. Raises what a member has raised, and
-    Stopped where that was asked for."""
+    Stopped where that was asked for. Where one lacks memory all of them begin again with half as many examples."""
+    while True:
+        try:
+            return _learn_together(work, job, folder, members)
+        except Crowded as error:
+            said = tr("Memory does not suffice for {n} examples at once: the batch is halved.")
+            say(said.format(n=error.examples))
+            write_atomically(folder / MOST, str((error.examples + 1) // 2))
+
+
+def _learn_together(work: Callable[[Team, J], object], job: J, folder: Path, members: Members) -> None:
     _tidy(folder)
     over = threading.Event()
     relay = threading.Thread(target=_relay, args=(folder, over), daemon=True)
@@ -91,7 +106,7 @@ def learn_together(work: Callable[[Team, J], object], job: J, folder: Path, memb
 
 
 def _tidy(folder: Path) -> None:
-    for name in (SAID, STOP, FAILED):
+    for name in (SAID, STOP, FAILED, CROWDED):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -147,13 +162,17 @@ def _local_member(
 def _member(work: Callable[[Team, Any], object], job: Any, folder: Path, is_sharded: bool, words: str) -> None:
     """Inside a process group, whoever has made it."""
     os.environ["LUODI_LANG"] = words
-    team = Team(rank=dist.get_rank(), size=dist.get_world_size(), is_sharded=is_sharded)
+    most = int((folder / MOST).read_text()) if (folder / MOST).is_file() else None
+    team = Team(rank=dist.get_rank(), size=dist.get_world_size(), is_sharded=is_sharded, most=most)
     with _spoken(folder / SAID if team.leads else None), contextlib.suppress(Stopped), stopped_by_signals():
         try:
             work(team, job)
         except errors.LuodiError as error:
             told = Failure(kind=type(error).__name__, message=str(error.message), code=error.code, hint=str(error.hint))
             (folder / FAILED).write_bytes(msgspec.json.encode(told))
+            raise
+        except Crowded as error:
+            write_atomically(folder / CROWDED, str(error.examples))
             raise
 
 
@@ -203,7 +222,9 @@ def _relay(folder: Path, over: threading.Event) -> None:
             return
 
 
-def _failure(folder: Path) -> errors.LuodiError | None:
+def _failure(folder: Path) -> errors.LuodiError | Crowded | None:
+    if (folder / CROWDED).is_file():
+        return Crowded(int((folder / CROWDED).read_text()))
     if not (folder / FAILED).is_file():
         return None
     told = msgspec.json.decode((folder / FAILED).read_bytes(), type=Failure)
