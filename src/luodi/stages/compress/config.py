@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luodi.core.config import did_you_mean
-from luodi.core.task import Task
+from luodi.core.task import GenerativeTask, Task
 from luodi.errors import ConfigError, UsageError
 from luodi.messages import tr
 
@@ -51,7 +51,7 @@ class CompressSettings:
     candidates: list[str] = field(default_factory=list)
     """Which to try: vocabulary, onnx, onnx-int8, openvino, openvino-bf16, openvino-w8, openvino-int8; distilled (fewer
     layers) and pruned (narrower ones), both also followed by -onnx, -onnx-int8, -openvino, -openvino-int8. Empty:
-    all."""
+    all of these. Files for llama.cpp are made only where they are named: gguf, gguf-int8, gguf-int4."""
 
 
 SETTINGS = CompressSettings
@@ -59,7 +59,10 @@ TARGETS = ("p95_ms", "size_mb", "memory_mb", "cost_per_million")
 
 
 def check(settings: CompressSettings, task: Task[Any, Any]) -> None:
-    """Raises ConfigError where a target is unknown or a share is none."""
+    """Raises ConfigError where a target is unknown, a share is none or a format is for other tasks."""
+    if set(settings.candidates) & set(FORMATS["gguf"]) and not isinstance(task, GenerativeTask):
+        message = tr("GGUF files hold networks that write text; the task here is {task}.").format(task=task.name)
+        raise ConfigError(message, code="config.candidate", hint=tr("Take onnx or openvino."))
     for name, most in settings.target.items():
         if name not in TARGETS:
             message = tr("compress.target has no limit called {name}.").format(name=name)
@@ -95,5 +98,6 @@ def _in_format(name: str, *more: str) -> tuple[str, ...]:
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "onnx": _in_format("onnx"), "openvino": _in_format("openvino", "openvino-bf16", "openvino-w8"),
+    "gguf": ("gguf", "gguf-int8", "gguf-int4"),
 }  # fmt: skip
 """Format to the candidates of its engine."""

@@ -3,6 +3,7 @@
     trained -> vocabulary -> onnx -> onnx-int8
                          |-> openvino -> openvino-bf16, openvino-w8, openvino-int8
                          `-> distilled (fewer layers), pruned (narrower ones) -> -onnx, -openvino and their int8
+            -> gguf, gguf-int8, gguf-int4 (where they are asked for)
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from luodi.core.bundle import Bundle
 from luodi.core.progress import say
+from luodi.core.task import Writer
 from luodi.messages import tr
 from luodi.stages.compress import vocabulary
 from luodi.stages.compress.workshop import ONNX, OPENVINO, TORCH, Step, Workshop, calibration, correct, traced_graph
@@ -103,6 +106,29 @@ def _write_openvino_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Pa
     nncf.quantize(source.path / "weights", draft / "weights", calibration(source, workshop))
     correct(source, OPENVINO, workshop, draft)
     return source.manifest.network
+
+
+def _no_gguf(workshop: Workshop) -> str:
+    from luodi.backends import gguf
+
+    network = workshop.trained.manifest.network
+    if workshop.trained.manifest.engine != TORCH:
+        return _no_network(workshop)
+    return gguf.why_not(network["config"], workshop.trained.path / "processor" / vocabulary.FILE)
+
+
+def _write_gguf(kind: str, source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import gguf
+    from luodi.models.engine import BLOCKS
+
+    engine, processor, network = source.engine, source.path / "processor" / vocabulary.FILE, source.manifest.network
+    state: Mapping[str, Any] = engine.model.state_dict()  # type: ignore[attr-defined]
+    weights = {name.removeprefix("decoder."): tensor.float().numpy() for name, tensor in state.items()}
+    (draft / "weights").mkdir()
+    path, writer = draft / "weights" / BLOCKS, cast(Writer, source.processor)
+    gguf.write_gguf(path, network["config"], weights, processor, writer.ends[0], source.task.schema.template, kind)
+    gguf.prove(path, weights, kind)
+    return network
 
 
 def _no_lower(workshop: Workshop) -> str:
@@ -235,7 +261,15 @@ STEPS = (
     ),
     *_student("distilled", _no_lower),
     *_student("pruned", _no_narrower),
+    *(
+        Step(
+            name=name, sources=("trained",), engine=TORCH, packages=("gguf",), write=partial(_write_gguf, kind),
+            obstacle=_no_gguf, for_others=True,
+        )
+        for name, kind in (("gguf", "f16"), ("gguf-int8", "int8"), ("gguf-int4", "int4"))
+    ),
 )  # fmt: skip
 STUDENTS = frozenset(step.name for step in STEPS if step.name.partition("-")[0] in ("distilled", "pruned"))
 """Other networks than the trained one: their answers are judged by their score, not by how many are the same."""
+FOR_OTHERS = frozenset(step.name for step in STEPS if step.for_others)
 LOSSLESS = frozenset(step.name for step in STEPS if step.lossless) - STUDENTS
