@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from luodi.backends import need
+from luodi.backends.transformers import full_config, is_plain_llama
 from luodi.core.types import Array
 from luodi.errors import ParityError
 from luodi.messages import tr
@@ -108,10 +109,7 @@ def why_not(config: Mapping[str, Any], tokenizer: Path) -> str:
         return tr("Only networks of the llama architecture become GGUF files; this one is {kind}.").format(
             kind=config.get("model_type")
         )
-    full = _full(config)
-    turns = (full.get("rope_parameters") or {}).get("rope_type", "default")
-    is_plain = full["head_dim"] * full["num_attention_heads"] == full["hidden_size"] and full["hidden_act"] == "silu"
-    if not is_plain or full.get("attention_bias") or full.get("mlp_bias") or turns != "default":
+    if not is_plain_llama(config):
         return tr("Its layers differ from the llama architecture's usual ones.")
     if _cut_of(json.loads(tokenizer.read_text(encoding="utf-8"))) is None:
         return tr("llama.cpp has no tokenizer that cuts as this one does.")
@@ -125,7 +123,7 @@ def write_gguf(
     """`weights` by their names in `transformers`, fp32; `end`: the token that ends an answer and, where there is no
     template, begins a text. Matrices are written as KINDS says, the rest in fp32."""
     library = need("gguf")
-    full = _full(config)
+    full = full_config(config)
     writer = library.GGUFWriter(path, "llama")
     writer.add_context_length(full["max_position_embeddings"])
     writer.add_embedding_length(full["hidden_size"])
@@ -174,12 +172,6 @@ def _is_near(found: Array, wanted: Array, share: float) -> bool:
     apart = np.abs(found - wanted).reshape(-1, BLOCK).max(1)
     # The scale itself is a float16: of very small ones little is left.
     return bool((apart <= share * np.abs(wanted).reshape(-1, BLOCK).max(1) + 1e-6).all())
-
-
-def _full(config: Mapping[str, Any]) -> dict[str, Any]:
-    """With what goes without saying."""
-    told: dict[str, Any] = need("transformers").AutoConfig.for_model(**config).to_dict()
-    return told
 
 
 def _in_their_order(weights: Mapping[str, Array], config: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:

@@ -16,7 +16,7 @@ from luodi.core.task import Task
 from luodi.core.types import Array, Batch
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
     from torch.export import ExportedProgram
 
@@ -119,10 +119,10 @@ def _tidy(model: ModelProto) -> None:
     kept = [node for node in graph.node if not (node.op_type == "Where" and node.output[0] in renamed)]
     for node in kept:
         node.input[:] = [renamed.get(name, name) for name in node.input]
-    _keep_used(graph, kept)
+    keep_used(graph, kept)
 
 
-def _keep_used(graph: GraphProto, nodes: Sequence[NodeProto]) -> None:
+def keep_used(graph: GraphProto, nodes: Sequence[NodeProto]) -> None:
     """Only nodes that lead to an output, and only their weights."""
     used = {output.name for output in graph.output}
     kept: list[NodeProto] = []
@@ -148,14 +148,16 @@ def _quantize_tables(model: ModelProto) -> None:
     nodes: list[NodeProto] = []
     for node in graph.node:
         table = weights.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is not None and _is_table(table.data_type == onnx.TensorProto.FLOAT, table.dims):
+        if table is not None and is_table(table):
             nodes.extend(_int8_lookup(graph, node, onnx.numpy_helper.to_array(table)))
         else:
             nodes.append(node)
-    _keep_used(graph, nodes)
+    keep_used(graph, nodes)
 
 
-def _is_table(is_float: bool, shape: Sequence[int]) -> bool:
+def is_table(weight: TensorProto) -> bool:
+    """Large enough for scales of its own, and in fp32."""
+    is_float, shape = weight.data_type == need("onnx").TensorProto.FLOAT, weight.dims
     return is_float and len(shape) == 2 and shape[0] >= _MANY_ROWS and shape[1] >= _WIDE_ROW
 
 

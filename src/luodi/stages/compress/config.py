@@ -49,9 +49,10 @@ class CompressSettings:
     price_per_hour: float = 0.0
     """Of this machine, in your currency: says what a million answers cost."""
     candidates: list[str] = field(default_factory=list)
-    """Which to try: vocabulary, onnx, onnx-int8, openvino, openvino-bf16, openvino-w8, openvino-int8; distilled (fewer
-    layers) and pruned (narrower ones), both also followed by -onnx, -onnx-int8, -openvino, -openvino-int8. Empty:
-    all of these. Files for llama.cpp are made only where they are named: gguf, gguf-int8, gguf-int4."""
+    """Which to try: vocabulary, onnx, onnx-int8, onnx-w8 and onnx-w4 (for networks that write), openvino,
+    openvino-bf16, openvino-w8, openvino-int8; distilled (fewer layers) and pruned (narrower ones), both also followed
+    by -onnx, -onnx-int8, -openvino, -openvino-int8. Empty: all of these. Files for llama.cpp are made only where they
+    are named: gguf, gguf-int8, gguf-int4."""
 
 
 SETTINGS = CompressSettings
@@ -97,7 +98,8 @@ def _in_format(name: str, *more: str) -> tuple[str, ...]:
 
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
-    "onnx": _in_format("onnx"), "openvino": _in_format("openvino", "openvino-bf16", "openvino-w8"),
+    "onnx": _in_format("onnx", "onnx-w8", "onnx-w4"),
+    "openvino": _in_format("openvino", "openvino-bf16", "openvino-w8"),
     "gguf": ("gguf", "gguf-int8", "gguf-int4"),
 }  # fmt: skip
 """Format to the candidates of its engine."""

@@ -1,6 +1,6 @@
 """What is tried: each step makes a Bundle out of a Bundle. Steps build on one another:
 
-    trained -> vocabulary -> onnx -> onnx-int8
+    trained -> vocabulary -> onnx -> onnx-int8, onnx-w8, onnx-w4
                          |-> openvino -> openvino-bf16, openvino-w8, openvino-int8
                          `-> distilled (fewer layers), pruned (narrower ones) -> -onnx, -openvino and their int8
             -> gguf, gguf-int8, gguf-int4 (where they are asked for)
@@ -19,7 +19,8 @@ import numpy as np
 
 from luodi.core.bundle import Bundle
 from luodi.core.progress import say
-from luodi.core.task import Writer
+from luodi.core.task import GenerativeTask, Writer
+from luodi.core.types import Array
 from luodi.messages import tr
 from luodi.stages.compress import vocabulary
 from luodi.stages.compress.workshop import ONNX, OPENVINO, TORCH, Step, Workshop, calibration, correct, traced_graph
@@ -59,10 +60,14 @@ def _write_vocabulary(source: Bundle[Any, Any], workshop: Workshop, draft: Path)
 
 
 def _write_onnx(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
-    from luodi.backends import onnx
+    from luodi.backends import onnx, onnx_decoder
 
-    onnx.export(*traced_graph(source, workshop), draft / "weights")
-    return source.manifest.network
+    network = source.manifest.network
+    if isinstance(source.task, GenerativeTask) and onnx_decoder.can_write(network["config"]):
+        onnx_decoder.write_decoder(draft / "weights", network["config"], _weights_of(source))
+    else:
+        onnx.export(*traced_graph(source, workshop), draft / "weights")
+    return network
 
 
 def _write_onnx_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
@@ -70,6 +75,19 @@ def _write_onnx_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Path) 
 
     onnx.quantize_dynamic(source.path / "weights", draft / "weights", reduce_range=not workshop.cpu.has_vnni)
     correct(source, ONNX, workshop, draft)
+    return source.manifest.network
+
+
+def _writes_nothing(workshop: Workshop) -> str:
+    if isinstance(workshop.trained.task, GenerativeTask):
+        return ""
+    return tr("Weights in blocks pay where one token at a time is read, by networks that write.")
+
+
+def _write_blocks(bits: int, source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends.onnx_blocks import quantize_blocks
+
+    quantize_blocks(source.path / "weights", draft / "weights", bits=bits)
     return source.manifest.network
 
 
@@ -121,14 +139,19 @@ def _write_gguf(kind: str, source: Bundle[Any, Any], workshop: Workshop, draft: 
     from luodi.backends import gguf
     from luodi.models.engine import BLOCKS
 
-    engine, processor, network = source.engine, source.path / "processor" / vocabulary.FILE, source.manifest.network
-    state: Mapping[str, Any] = engine.model.state_dict()  # type: ignore[attr-defined]
-    weights = {name.removeprefix("decoder."): tensor.float().numpy() for name, tensor in state.items()}
+    processor, network, weights = source.path / "processor", source.manifest.network, _weights_of(source)
     (draft / "weights").mkdir()
     path, writer = draft / "weights" / BLOCKS, cast(Writer, source.processor)
-    gguf.write_gguf(path, network["config"], weights, processor, writer.ends[0], source.task.schema.template, kind)
+    tokenizer = processor / vocabulary.FILE
+    gguf.write_gguf(path, network["config"], weights, tokenizer, writer.ends[0], source.task.schema.template, kind)
     gguf.prove(path, weights, kind)
     return network
+
+
+def _weights_of(source: Bundle[Any, Any]) -> dict[str, Array]:
+    """Of a decoder, by their names in `transformers`."""
+    engine: Any = source.engine
+    return {n.removeprefix("decoder."): t.float().numpy() for n, t in engine.model.state_dict().items()}
 
 
 def _no_lower(workshop: Workshop) -> str:
@@ -243,6 +266,13 @@ STEPS = (
     ),
     Step(
         name="onnx-int8", sources=("onnx",), engine=ONNX, packages=("onnx", "onnxruntime"), write=_write_onnx_int8,
+    ),
+    *(
+        Step(
+            name=f"onnx-w{bits}", sources=("onnx",), engine=ONNX, packages=("onnx", "onnxruntime"),
+            write=partial(_write_blocks, bits), obstacle=_writes_nothing,
+        )
+        for bits in (8, 4)
     ),
     Step(
         name="openvino", sources=_FROM_TORCH, engine=OPENVINO, packages=("openvino",),
