@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from luodi.backends import need
-from luodi.backends.onnx import MODEL, is_table, keep_used
+from luodi.backends.onnx import MICROSOFT, MODEL, is_table, keep_used
 from luodi.core.types import Array
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ MIDDLE = 128
 _INT8_ROWS = 4
 """The runtime's accuracy level at which a row is made int8 too, so many neighbours to a scale, before it is multiplied:
 else the weights would be multiplied out first, at several times the cost of fp32."""
-_DOMAIN = "com.microsoft"
 
 
 def quantize_blocks(source: Path, folder: Path, *, bits: int) -> None:
@@ -33,7 +32,7 @@ def quantize_blocks(source: Path, folder: Path, *, bits: int) -> None:
     onnx = need("onnx")
     model = onnx.load(source / MODEL)
     _Blocks(model, bits).replace()
-    model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
+    model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(model, folder / MODEL)
 
@@ -69,7 +68,7 @@ class _Blocks:
     def _product(self, node: NodeProto, name: str, weight: Array, bits: int) -> NodeProto:
         """`weight`: what is told x what is read."""
         made: NodeProto = need("onnx").helper.make_node(
-            "MatMulNBits", [node.input[0], *self._written(name, weight, bits)], list(node.output), domain=_DOMAIN,
+            "MatMulNBits", [node.input[0], *self._written(name, weight, bits)], list(node.output), domain=MICROSOFT,
             N=weight.shape[0], K=weight.shape[1], bits=bits, block_size=BLOCKS[bits], accuracy_level=_INT8_ROWS,
         )  # fmt: skip
         return made

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from luodi.backends import need
-from luodi.backends.onnx import MODEL
+from luodi.backends.onnx import MICROSOFT, MODEL
 from luodi.backends.transformers import full_config, is_plain_llama
 from luodi.core.types import Array
 
 OPSET = 23
 """The first with attention and rotation as single operators."""
-_MICROSOFT = "com.microsoft"
 _NEVER = np.float32(-1e9)
 """Added to what may not be attended to. Finite: a row of padding may attend to nothing, and must stay a number."""
 
@@ -47,7 +46,7 @@ def write_decoder(folder: Path, config: Mapping[str, Any], weights: Mapping[str,
         onnx.helper.make_tensor_value_info("present", kinds.FLOAT, ["batch", "length", width]),
     ]
     graph = onnx.helper.make_graph(made.nodes, "decoder", inputs, outputs, list(made.constants.values()))
-    sets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(_MICROSOFT, 1)]
+    sets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(MICROSOFT, 1)]
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(onnx.helper.make_model(graph, opset_imports=sets, ir_version=10), folder / MODEL)
 
@@ -181,7 +180,7 @@ class _Decoder:
     ) -> list[str]:  # fmt: skip
         """Operators that ONNX Runtime adds to the standard. The first norm stands in the standard's own domain."""
         epsilon = {} if kind == "QuickGelu" else {"epsilon": self.config["rms_norm_eps"]}
-        domain = "" if kind == "SimplifiedLayerNormalization" else _MICROSOFT
+        domain = "" if kind == "SimplifiedLayerNormalization" else MICROSOFT
         return self._add(kind, inputs, {**told, **epsilon, "domain": domain}, outputs)
 
     def _add(

@@ -24,7 +24,7 @@ class CompressSettings:
     model. Numbers are the same where they lie less than a tenth of the training answers' spread apart."""
     threads: int | None = None
     """Threads for timing; all of the machine's where not said."""
-    vocabulary: int = 30_000
+    vocabulary: int = 20_000
     """Pieces of the vocabulary that are kept; all that your data needs are kept even where they are more."""
     calibration: int = 150
     """Training inputs on which the ranges of int8 are measured."""
