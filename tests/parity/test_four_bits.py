@@ -31,6 +31,7 @@ def multiplied_out(seed: int = 0) -> Array:
     steps[7, 0] = 0
     steps[7, 0, 3] = -8
     scales = rng.uniform(1e-4, 0.1, (ROWS, WIDTH // 32, 1)).astype(np.float16)
+    scales *= rng.choice([-1, 1], scales.shape).astype(np.float16)  # the largest weight is -8 of them, on either side
     return (steps * scales.astype(np.float32)).astype(np.float16).astype(np.float32).reshape(ROWS, WIDTH)
 
 

@@ -9,62 +9,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from gguf import GGUFReader
 
 from luodi.backends.gguf import BLOCK, KINDS, prove, read_gguf, why_not, write_gguf
-from luodi.backends.tokenizers import TextProcessor, open_processor
-from luodi.core.bundle import Bundle, Manifest, golden_pairs, open_bundle, seal_bundle
+from luodi.backends.tokenizers import open_processor
+from luodi.core.bundle import Bundle, open_bundle
 from luodi.core.machine import read_cpu
-from luodi.core.sampling import Sampling
 from luodi.core.task import Schema, load_task
 from luodi.errors import ConfigError, ParityError
-from luodi.models.engine import BLOCKS, TorchEngine, save_network
-from luodi.models.source import ScratchBase
+from luodi.models.engine import BLOCKS
 from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.config import CompressSettings, asked, check
 from luodi.stages.compress.workshop import Workshop
 from luodi.tasks.text_classification import TextClassification
-from poet import POEMS, SIZES, examples, write_bundle
+from poet import byte_tokenizer, examples, write_bundle, write_llama
 
 NAMES = ("gguf", "gguf-int8", "gguf-int4")
 SETTINGS = CompressSettings(threads=1, candidates=list(NAMES))
 
 
-def byte_tokenizer(*, digits: bool = False) -> TextProcessor:
-    """Byte-level BPE with one mark, as SmolLM's (with `digits`) and GPT-2's are."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    made = Tokenizer(models.BPE())
-    cut = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), cut]) if digits else cut
-    made.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
-    made.train_from_iterator(POEMS, trainer)
-    made.add_special_tokens([AddedToken("<|im_end|>", special=True, normalized=False)])
-    return TextProcessor(made)
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle[Any, str]:
     folder = tmp_path_factory.mktemp("llama") / "bundle"
-    processor = byte_tokenizer(digits=True)
-    size = processor.tokenizer.get_vocab_size()
-    config = {**SIZES["llama"], "vocab_size": size, "bos_token_id": None, "eos_token_id": None}
-    task = load_task("text_generation", Schema(max_length=64, sampling=Sampling(max_new_tokens=8)))
-    torch.manual_seed(0)
-    engine = TorchEngine(task.build(ScratchBase(name="llama:tiny", config=config)).eval())
-    save_network(engine.model, folder / "weights")
-    processor.save(folder / "processor")
-    task = task.with_processor(processor)
-    inputs = ["春风", "the quick 12"]
-    answers = task.predict(task.encode(inputs, processor), engine)
-    manifest = Manifest(
-        task=task.name, schema=task.schema, engine="luodi.models.engine", processor="luodi.backends.tokenizers",
-        network={"base": "llama:tiny", "config": config}, made_by=("train",),
-    )  # fmt: skip
-    seal_bundle(folder, manifest, golden_pairs(task, inputs, answers))
+    write_llama(folder)
     return open_bundle(folder)
 
 

@@ -26,7 +26,8 @@ def packed(table: Array) -> tuple[Array, Array] | None:
     top = np.maximum(np.abs(apart).max(-1, keepdims=True), 1e-12)
     found, scales = np.zeros(apart.shape, np.int8), np.zeros(top.shape, np.float16)
     is_open = np.ones(top.shape, bool)
-    for largest in range(1, 9):  # what the largest weight of the block may be in steps
+    # What the largest weight of a block may be in steps. A scale may be below 0, so that 8 of them are held as well.
+    for largest in (*range(1, 9), -8):
         steps = np.clip(np.rint(apart / (top / largest)), -8, 7)
         # Of all weights of the block together: each was rounded by itself.
         scale = (apart * steps).sum(-1, keepdims=True) / np.maximum((steps * steps).sum(-1, keepdims=True), 1)
