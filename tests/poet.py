@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from luodi.backends.tokenizers import TextProcessor
 from luodi.core.bundle import Manifest, golden_pairs, seal_bundle
 from luodi.core.sampling import Sampling
 from luodi.core.task import GenerativeTask, Schema, load_task
@@ -80,3 +81,38 @@ def write_bundle(folder: Path, inputs: Sequence[Any] = ("春风", "the quick", "
         network={"base": "gpt:tiny", "config": config}, name="poems", made_by=("train",),
     )  # fmt: skip
     seal_bundle(folder, manifest, golden_pairs(task, inputs, answers))
+
+
+def write_llama(folder: Path) -> None:
+    """Of the llama architecture, with a tokenizer of bytes."""
+    processor = byte_tokenizer(digits=True)
+    size = processor.tokenizer.get_vocab_size()
+    config = {**SIZES["llama"], "vocab_size": size, "bos_token_id": None, "eos_token_id": None}
+    task = load_task("text_generation", Schema(max_length=64, sampling=Sampling(max_new_tokens=8)))
+    torch.manual_seed(0)
+    engine = TorchEngine(task.build(ScratchBase(name="llama:tiny", config=config)).eval())
+    save_network(engine.model, folder / "weights")
+    processor.save(folder / "processor")
+    task = task.with_processor(processor)
+    inputs = ["春风", "the quick 12"]
+    answers = task.predict(task.encode(inputs, processor), engine)
+    manifest = Manifest(
+        task=task.name, schema=task.schema, engine="luodi.models.engine", processor="luodi.backends.tokenizers",
+        network={"base": "llama:tiny", "config": config}, made_by=("train",),
+    )  # fmt: skip
+    seal_bundle(folder, manifest, golden_pairs(task, inputs, answers))
+
+
+def byte_tokenizer(*, digits: bool = False) -> TextProcessor:
+    """Byte-level BPE with one mark, as SmolLM's (with `digits`) and GPT-2's are."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE())
+    cut = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), cut]) if digits else cut
+    made.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator(POEMS, trainer)
+    made.add_special_tokens([AddedToken("<|im_end|>", special=True, normalized=False)])
+    return TextProcessor(made)

@@ -260,7 +260,7 @@ def words() -> Mapping[str, str]:
         "other": tr("another project or Bundle to compare with, on the test rows of the first"),
         "settings": tr("key=value, stage.key=value: laid over luodi.yaml"),
         "texts": tr("inputs as a table would hold them (a text, a picture's file); none: validation rows"),
-        "to": tr("onnx or openvino: candidates for that engine alone"),
+        "to": tr("onnx, openvino or gguf: candidates in that format alone"),
         "compress.target": tr("limits for this run in place of the contract's: p95_ms=10,size_mb=30"),
         "method": tr("occlusion, shapley, gradient or integrated"),
         "attention": tr("also where the layers look"),

@@ -73,6 +73,18 @@ def test_unknown_texts_keep_their_characters(unigram: Path, tmp_path: Path) -> N
         assert unknown not in after.encode([text])[0]["input_ids"]
 
 
+def test_a_character_needs_no_second_piece_for_the_beginning_of_words(unigram: Path, tmp_path: Path) -> None:
+    pieces = [piece for piece, _ in pieces_of(unigram) or []]
+    twins = {piece for piece in pieces if len(piece) == 2 and piece[0] == "▁" and piece[1] in pieces}
+    assert twins
+    assert "▁" in pieces
+    _, after, trim = trimmed(unigram, tmp_path, ["好吃"], 0)
+    kept = {pieces[i] for i in trim.kept if i < trim.size}
+    assert {piece[1] for piece in twins} <= kept
+    assert not twins & kept
+    assert after.tokenizer.token_to_id("<unk>") not in after.encode(["a 太 了"])[0]["input_ids"]
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=5))
 def test_any_text_that_is_seen_is_cut_as_before(unigram: Path, tmp_path: Path, texts: list[str]) -> None:

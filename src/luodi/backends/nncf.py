@@ -19,13 +19,15 @@ _WIDE_ROW = 32
 
 
 def compress_weights(source: Path, folder: Path) -> None:
-    """Weights and tables to int8, a scale for each row. No data needed."""
+    """Weights and tables to int8, a scale for each row; tables that have been of 4 bits stay so. No data needed."""
     with quiet():
         nncf = _load()
         model = ir.read(source)
         mode = nncf.CompressWeightsMode.INT8_SYM
-        small = nncf.compress_weights(model, mode=mode, ignored_scope=nncf.IgnoredScope(names=_narrow_lookups(model)))
-    ir.save(small, folder)
+        tables = ir.packable(model)
+        scope = nncf.IgnoredScope(names=[*_narrow_lookups(model), *tables])
+        small = nncf.compress_weights(model, mode=mode, ignored_scope=scope)
+    ir.save(ir.pack(small, tables), folder)
 
 
 def quantize(source: Path, folder: Path, batches: Sequence[Batch]) -> None:
@@ -37,11 +39,12 @@ def quantize(source: Path, folder: Path, batches: Sequence[Batch]) -> None:
         inputs = [port.get_any_name() for port in model.inputs]
         # In the few shapes of service: calibration would spend most of its time on kernels for new ones.
         samples = nncf.Dataset([dict(ir.filled_up({name: batch[name] for name in inputs})) for batch in batches])
+        tables = ir.packable(model)
         small = nncf.quantize(
             model, samples, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches),
-            ignored_scope=nncf.IgnoredScope(names=_narrow_lookups(model)),
+            ignored_scope=nncf.IgnoredScope(names=[*_narrow_lookups(model), *tables]),
         )  # fmt: skip
-    ir.save(small, folder)
+    ir.save(ir.pack(small, tables), folder)
 
 
 def _narrow_lookups(model: Model) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luodi.backends import need
+from luodi.backends import four_bits, need
 from luodi.backends.quiet import quiet
 from luodi.core.batching import PAST, with_past
 from luodi.core.task import Task
@@ -30,6 +30,7 @@ LENGTH_STEP = 8
 times the run itself; 8 leaves few shapes and costs three or four positions that the mask hides."""
 
 SMALLEST_BAG = 64
+_MANY_ROWS = 256  # smaller tables are not worth another form
 
 ACTIVATION_GROUP = 64
 """Where only the weights are int8, activations are made int8 on the way, so many sharing one scale. The library's own
@@ -136,6 +137,37 @@ def shift_outputs(folder: Path, shifts: Mapping[str, Array]) -> None:
     for path in list((folder / "shifted").iterdir()):
         os.replace(path, folder / path.name)
     (folder / "shifted").rmdir()
+
+
+def packable(model: Model) -> dict[str, tuple[Array, Array]]:
+    """Lookups in large tables that were of 4 bits before, by name: whole numbers and their scales."""
+    found = {}
+    for op in model.get_ops():
+        table = op.input_value(0).get_node() if op.get_type_name() == "Gather" else None
+        if table is None or table.get_type_name() != "Constant" or not _is_large(table.get_output_partial_shape(0)):
+            continue
+        if told := four_bits.packed(np.asarray(table.data, np.float32)):
+            found[op.get_friendly_name()] = told
+    return found
+
+
+def pack(model: Model, tables: Mapping[str, tuple[Array, Array]]) -> Model:
+    """The same model with these tables in 4 bits, in the form that the library knows weights to be packed in."""
+    library, operators = load(), need("openvino.opset13")
+    for op in model.get_ops():
+        if op.get_friendly_name() not in tables:
+            continue
+        steps, scales = tables[op.get_friendly_name()]
+        rows, blocks, size = steps.shape
+        whole = operators.convert(operators.constant(steps, library.Type.i4), np.float16)
+        table = operators.multiply(whole, operators.constant(scales[..., None]))
+        flat = operators.reshape(table, operators.constant(np.array([rows, blocks * size])), special_zero=False)
+        op.input(0).replace_source_output(operators.convert(flat, np.float32).output(0))
+    return model
+
+
+def _is_large(shape: Any) -> bool:
+    return bool(shape.is_static and len(shape) == 2 and shape[0].get_length() >= _MANY_ROWS)
 
 
 def filled_up(batch: Batch) -> Batch:

@@ -49,6 +49,21 @@ def build_decoder(config: Mapping[str, Any]) -> Module:
     return model
 
 
+def full_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """With what goes without saying."""
+    told: dict[str, Any] = need("transformers").AutoConfig.for_model(**config).to_dict()
+    return told
+
+
+def is_plain_llama(config: Mapping[str, Any]) -> bool:
+    """Whether a network of the llama architecture has its usual layers: SiLU, no biases, positions neither stretched
+    nor of another width."""
+    full = full_config(config)
+    turns = (full.get("rope_parameters") or {}).get("rope_type", "default")
+    is_square = full["head_dim"] * full["num_attention_heads"] == full["hidden_size"] and full["hidden_act"] == "silu"
+    return is_square and turns == "default" and not full.get("attention_bias") and not full.get("mlp_bias")
+
+
 def cache_shape(config: Any) -> tuple[int, int, int]:
     """Layers, heads that have keys and values, width of a head: what a causal model remembers of one position."""
     heads = config.num_attention_heads

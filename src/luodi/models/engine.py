@@ -16,7 +16,7 @@ from luodi.core.task import Task
 from luodi.core.types import Batch
 from luodi.models.source import ScratchBase
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, BLOCKS = "model.safetensors", "model.gguf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], 
     if threads:
         torch.set_num_threads(threads)
     model = task.build(ScratchBase(name=str(network["base"]), config=network["config"]))
-    weights = load_file(folder / WEIGHTS)
+    weights = _read_weights(folder)
     if network.get("pruned"):
         from luodi.models.pruning import fit_shapes
 
@@ -70,3 +70,12 @@ def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], 
     tied = {name: written.get(t.data_ptr(), "") for name, t in state.items() if name not in weights}
     model.load_state_dict({**weights, **{name: weights[twin] for name, twin in tied.items() if twin}})
     return TorchEngine(model=model.eval())
+
+
+def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """By their names in the network. Of a file for llama.cpp, which holds a decoder, multiplied out."""
+    if not (folder / BLOCKS).is_file():
+        return load_file(folder / WEIGHTS)
+    from luodi.backends.gguf import read_gguf
+
+    return {f"decoder.{name}": torch.from_numpy(array) for name, array in read_gguf(folder / BLOCKS).weights.items()}

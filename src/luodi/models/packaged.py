@@ -305,7 +305,9 @@ def convert_gguf(payload: Path, folder: Path) -> None:
     except (ValueError, KeyError, IndexError) as error:
         message = tr("{file} cannot be read as GGUF: {reason}").format(file=payload.name, reason=error)
         raise ResourceError(message, code="weights.corrupt") from error
-    safetensors.save_file(file.weights, folder / "model.safetensors", metadata={"format": "pt"})
+    # Blocks of 4 bits with a float16 scale hold no more than float16.
+    weights = {name: values.astype(np.float16) for name, values in file.weights.items()}
+    safetensors.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     byte_level(file.pieces, file.merges, file.marks).save(folder)
     _write_json(folder / "config.json", file.config)
     end = file.pieces[int(file.config["eos_token_id"])]

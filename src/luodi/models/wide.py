@@ -31,7 +31,8 @@ class WideAndDeep(nn.Module):
         super().__init__()
         self.deep = deep
         # A row for each bucket: its weight for each label and, last, the square of its idf. Row 0 is padding.
-        self.wide = nn.Embedding(buckets, num_labels + 1)
+        # In float16, which holds three digits of each: half of what is shipped of it.
+        self.wide = nn.Embedding(buckets, num_labels + 1, dtype=torch.float16)
         self.wide_bias = nn.Parameter(torch.zeros(num_labels))
         self.scales = nn.Parameter(torch.ones(2))
         self.bias = nn.Parameter(torch.zeros(num_labels))
@@ -43,7 +44,7 @@ class WideAndDeep(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, ngrams: Tensor) -> dict[str, Tensor]:
         """ngrams: B x N buckets, 0 for none."""
         deep = self.deep(input_ids=input_ids, attention_mask=attention_mask)["logits"]
-        sums = self.wide(ngrams).sum(1)  # B x (labels + 1)
+        sums = self.wide(ngrams).float().sum(1)  # B x (labels + 1)
         wide = sums[:, :-1] / sums[:, -1:].clamp(min=1e-12).sqrt() + self.wide_bias
         return {"logits": self.scales[0] * deep.log_softmax(-1) + self.scales[1] * wide + self.bias}
 
@@ -90,7 +91,7 @@ def _idf(rows: Sequence[Array], buckets: int) -> Floats:
 
 def _wide_logits(module: WideAndDeep, rows: Sequence[Array]) -> Tensor:
     with torch.no_grad():
-        sums = torch.stack([module.wide(torch.from_numpy(row)).sum(0) for row in rows])
+        sums = torch.stack([module.wide(torch.from_numpy(row)).float().sum(0) for row in rows])
         return (sums[:, :-1] / sums[:, -1:].clamp(min=1e-12).sqrt() + module.wide_bias).double()
 
 

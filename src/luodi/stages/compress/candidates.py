@@ -89,6 +89,8 @@ def _why_not(step: Step, workshop: Workshop, bundles: Mapping[str, Any]) -> str:
     wanted = workshop.settings.candidates
     if wanted and step.name not in wanted and not _is_source_of(step.name, wanted):
         return tr("Your settings leave it out.")
+    if step.for_others and step.name not in wanted:
+        return tr("It is made only where it is asked for.")
     for package in step.packages:
         if importlib.util.find_spec(package) is None:
             return tr("The package {package} is not installed.").format(package=package)

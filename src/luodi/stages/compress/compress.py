@@ -32,7 +32,7 @@ from luodi.stages.compress.gate import Judged, judge, too_slow
 from luodi.stages.compress.measure import Timing, spread_by_length, time_all
 from luodi.stages.compress.memory import peak_memory_mb
 from luodi.stages.compress.plan import Shape, say_unmet, shape_for
-from luodi.stages.compress.recipes import LOSSLESS, STEPS, STUDENTS, depth_of, may_narrow
+from luodi.stages.compress.recipes import FOR_OTHERS, LOSSLESS, STEPS, STUDENTS, depth_of, may_narrow
 from luodi.stages.compress.workshop import TORCH, Workshop
 
 MEMORY_ASKED = 8
@@ -113,7 +113,9 @@ def measure(
     judged = {n: judge(task, validation, a, answers["trained"], metric, _gate(n, workshop)) for n, a in answers.items()}
     sizes = [item_size(item) for item in task.encode(inputs, workshop.trained.processor)]
     timed = spread_by_length(inputs, sizes, workshop.settings.timed)
-    times = time_all(made.bundles, "trained", timed, workshop.settings.rounds)
+    own = {name: bundle for name, bundle in made.bundles.items() if name not in FOR_OTHERS}
+    times = time_all(own, "trained", timed, workshop.settings.rounds)
+    times |= {name: times["trained"] for name in made.bundles if name in FOR_OTHERS}
     rows = {name: _row(name, bundle, judged[name], times[name]) for name, bundle in made.bundles.items()}
     return {name: _with_costs(row, made.bundles[name], timed, workshop) for name, row in rows.items()}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luodi.core.config import did_you_mean
-from luodi.core.task import Task
+from luodi.core.task import GenerativeTask, Task
 from luodi.errors import ConfigError, UsageError
 from luodi.messages import tr
 
@@ -24,7 +24,7 @@ class CompressSettings:
     model. Numbers are the same where they lie less than a tenth of the training answers' spread apart."""
     threads: int | None = None
     """Threads for timing; all of the machine's where not said."""
-    vocabulary: int = 30_000
+    vocabulary: int = 20_000
     """Pieces of the vocabulary that are kept; all that your data needs are kept even where they are more."""
     calibration: int = 150
     """Training inputs on which the ranges of int8 are measured."""
@@ -49,9 +49,10 @@ class CompressSettings:
     price_per_hour: float = 0.0
     """Of this machine, in your currency: says what a million answers cost."""
     candidates: list[str] = field(default_factory=list)
-    """Which to try: vocabulary, onnx, onnx-int8, openvino, openvino-bf16, openvino-w8, openvino-int8; distilled (fewer
-    layers) and pruned (narrower ones), both also followed by -onnx, -onnx-int8, -openvino, -openvino-int8. Empty:
-    all."""
+    """Which to try: vocabulary, onnx, onnx-int8, onnx-w8 and onnx-w4 (for networks that write), openvino,
+    openvino-bf16, openvino-w8, openvino-int8; distilled (fewer layers) and pruned (narrower ones), both also followed
+    by -onnx, -onnx-int8, -openvino, -openvino-int8. Empty: all of these. Files for llama.cpp are made only where they
+    are named: gguf, gguf-int8, gguf-int4."""
 
 
 SETTINGS = CompressSettings
@@ -59,7 +60,10 @@ TARGETS = ("p95_ms", "size_mb", "memory_mb", "cost_per_million")
 
 
 def check(settings: CompressSettings, task: Task[Any, Any]) -> None:
-    """Raises ConfigError where a target is unknown or a share is none."""
+    """Raises ConfigError where a target is unknown, a share is none or a format is for other tasks."""
+    if set(settings.candidates) & set(FORMATS["gguf"]) and not isinstance(task, GenerativeTask):
+        message = tr("GGUF files hold networks that write text; the task here is {task}.").format(task=task.name)
+        raise ConfigError(message, code="config.candidate", hint=tr("Take onnx or openvino."))
     for name, most in settings.target.items():
         if name not in TARGETS:
             message = tr("compress.target has no limit called {name}.").format(name=name)
@@ -94,6 +98,8 @@ def _in_format(name: str, *more: str) -> tuple[str, ...]:
 
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
-    "onnx": _in_format("onnx"), "openvino": _in_format("openvino", "openvino-bf16", "openvino-w8"),
+    "onnx": _in_format("onnx", "onnx-w8", "onnx-w4"),
+    "openvino": _in_format("openvino", "openvino-bf16", "openvino-w8"),
+    "gguf": ("gguf", "gguf-int8", "gguf-int4"),
 }  # fmt: skip
 """Format to the candidates of its engine."""

@@ -1,8 +1,9 @@
 """What is tried: each step makes a Bundle out of a Bundle. Steps build on one another:
 
-    trained -> vocabulary -> onnx -> onnx-int8
+    trained -> vocabulary -> onnx -> onnx-int8, onnx-w8, onnx-w4
                          |-> openvino -> openvino-bf16, openvino-w8, openvino-int8
                          `-> distilled (fewer layers), pruned (narrower ones) -> -onnx, -openvino and their int8
+            -> gguf, gguf-int8, gguf-int4 (where they are asked for)
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from luodi.core.bundle import Bundle
 from luodi.core.progress import say
+from luodi.core.task import GenerativeTask, Writer
+from luodi.core.types import Array
 from luodi.messages import tr
 from luodi.stages.compress import vocabulary
 from luodi.stages.compress.workshop import ONNX, OPENVINO, TORCH, Step, Workshop, calibration, correct, traced_graph
@@ -56,10 +60,14 @@ def _write_vocabulary(source: Bundle[Any, Any], workshop: Workshop, draft: Path)
 
 
 def _write_onnx(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
-    from luodi.backends import onnx
+    from luodi.backends import onnx, onnx_decoder
 
-    onnx.export(*traced_graph(source, workshop), draft / "weights")
-    return source.manifest.network
+    network = source.manifest.network
+    if isinstance(source.task, GenerativeTask) and onnx_decoder.can_write(network["config"]):
+        onnx_decoder.write_decoder(draft / "weights", network["config"], _weights_of(source))
+    else:
+        onnx.export(*traced_graph(source, workshop), draft / "weights")
+    return network
 
 
 def _write_onnx_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
@@ -67,6 +75,19 @@ def _write_onnx_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Path) 
 
     onnx.quantize_dynamic(source.path / "weights", draft / "weights", reduce_range=not workshop.cpu.has_vnni)
     correct(source, ONNX, workshop, draft)
+    return source.manifest.network
+
+
+def _writes_nothing(workshop: Workshop) -> str:
+    if isinstance(workshop.trained.task, GenerativeTask):
+        return ""
+    return tr("Weights in blocks pay where one token at a time is read, by networks that write.")
+
+
+def _write_blocks(bits: int, source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends.onnx_blocks import quantize_blocks
+
+    quantize_blocks(source.path / "weights", draft / "weights", bits=bits)
     return source.manifest.network
 
 
@@ -103,6 +124,34 @@ def _write_openvino_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Pa
     nncf.quantize(source.path / "weights", draft / "weights", calibration(source, workshop))
     correct(source, OPENVINO, workshop, draft)
     return source.manifest.network
+
+
+def _no_gguf(workshop: Workshop) -> str:
+    from luodi.backends import gguf
+
+    network = workshop.trained.manifest.network
+    if workshop.trained.manifest.engine != TORCH:
+        return _no_network(workshop)
+    return gguf.why_not(network["config"], workshop.trained.path / "processor" / vocabulary.FILE)
+
+
+def _write_gguf(kind: str, source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import gguf
+    from luodi.models.engine import BLOCKS
+
+    processor, network, weights = source.path / "processor", source.manifest.network, _weights_of(source)
+    (draft / "weights").mkdir()
+    path, writer = draft / "weights" / BLOCKS, cast(Writer, source.processor)
+    tokenizer = processor / vocabulary.FILE
+    gguf.write_gguf(path, network["config"], weights, tokenizer, writer.ends[0], source.task.schema.template, kind)
+    gguf.prove(path, weights, kind)
+    return network
+
+
+def _weights_of(source: Bundle[Any, Any]) -> dict[str, Array]:
+    """Of a decoder, by their names in `transformers`."""
+    engine: Any = source.engine
+    return {n.removeprefix("decoder."): t.float().numpy() for n, t in engine.model.state_dict().items()}
 
 
 def _no_lower(workshop: Workshop) -> str:
@@ -218,6 +267,13 @@ STEPS = (
     Step(
         name="onnx-int8", sources=("onnx",), engine=ONNX, packages=("onnx", "onnxruntime"), write=_write_onnx_int8,
     ),
+    *(
+        Step(
+            name=f"onnx-w{bits}", sources=("onnx",), engine=ONNX, packages=("onnx", "onnxruntime"),
+            write=partial(_write_blocks, bits), obstacle=_writes_nothing,
+        )
+        for bits in (8, 4)
+    ),
     Step(
         name="openvino", sources=_FROM_TORCH, engine=OPENVINO, packages=("openvino",),
         write=_write_openvino, lossless=True, obstacle=_no_network,
@@ -235,7 +291,15 @@ STEPS = (
     ),
     *_student("distilled", _no_lower),
     *_student("pruned", _no_narrower),
+    *(
+        Step(
+            name=name, sources=("trained",), engine=TORCH, packages=("gguf",), write=partial(_write_gguf, kind),
+            obstacle=_no_gguf, for_others=True,
+        )
+        for name, kind in (("gguf", "f16"), ("gguf-int8", "int8"), ("gguf-int4", "int4"))
+    ),
 )  # fmt: skip
 STUDENTS = frozenset(step.name for step in STEPS if step.name.partition("-")[0] in ("distilled", "pruned"))
 """Other networks than the trained one: their answers are judged by their score, not by how many are the same."""
+FOR_OTHERS = frozenset(step.name for step in STEPS if step.for_others)
 LOSSLESS = frozenset(step.name for step in STEPS if step.lossless) - STUDENTS

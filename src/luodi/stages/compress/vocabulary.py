@@ -4,7 +4,7 @@ every text seen is cut into the same pieces as before, and this is proved for ea
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,8 @@ from luodi.messages import tr
 FILE = "tokenizer.json"
 SHORT = 1  # pieces of this many characters stay whether seen or not, so that a text of tomorrow still has pieces
 _CHUNK = 1024
-_MARKS = ("##", "▁", "Ġ")  # what WordPiece, SentencePiece and byte-level BPE put before a piece
+_BEGINS = "▁"
+_MARKS = ("##", _BEGINS, "Ġ")  # what WordPiece, SentencePiece and byte-level BPE put before a piece
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +67,8 @@ def choose(processor_folder: Path, processor: Processor, texts: Iterable[str], m
     for ids in _encoded(processor, texts):
         needed[ids[ids < len(pieces)]] = True
     needed[[t["id"] for t in told["added_tokens"] if t["id"] < len(pieces)]] = True
-    needed[[i for i, (piece, _) in enumerate(pieces) if _length(piece) <= SHORT]] = True
+    known = {piece for piece, _ in pieces}
+    needed[[i for i, (piece, _) in enumerate(pieces) if _length(piece) <= SHORT and not _has_twin(piece, known)]] = True
     if told["model"]["type"] == "Unigram":
         needed[[told["model"]["unk_id"]]] = True
         # What an unknown character costs is counted from the least probable piece: it must not move.
@@ -141,6 +143,12 @@ def _length(piece: str) -> int:
     for mark in _MARKS:
         piece = piece.removeprefix(mark)
     return len(piece)
+
+
+def _has_twin(piece: str, known: Collection[str]) -> bool:
+    """A character behind SentencePiece's mark of a beginning word: mark and character are pieces of their own, and do
+    where both come together in no text that is known."""
+    return len(piece) > 1 and piece[0] == _BEGINS and piece[1:] in known and _BEGINS in known
 
 
 def _is_dense(ordered: Sequence[tuple[str, int]]) -> bool:

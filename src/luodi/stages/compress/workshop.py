@@ -53,6 +53,8 @@ class Step:
     """Answers must equal those of what it is made from."""
     obstacle: Callable[[Workshop], str] = lambda _: ""
     """Why there is nothing to try here. Empty: there is."""
+    for_others: bool = False
+    """A file for another program: made only where it is asked for, and run here as the trained network is."""
 
 
 def items_of(source: Bundle[Any, Any], workshop: Workshop, count: int) -> list[Item]:
