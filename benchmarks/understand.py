@@ -20,13 +20,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from luodi.core.batching import pad
+from luodi.core.machine import num_threads
 from luodi.core.types import Array
+from luodi.models.embedding import PREFIX, open_encoder
+from luodi.models.source import resolve
 from luodi.stages.prepare.near_duplicates import group_places
 from luodi.stages.understand.columns import find_columns
 from luodi.stages.understand.config import UnderstandSettings
@@ -180,12 +185,47 @@ def speed() -> None:
             f"reading and near copies; processor {time.process_time() - cpu:.0f} s), {peak_mb():.0f} MB at the peak "
             f"({before:.0f} MB before)", flush=True,
         )  # fmt: skip
-    short = clinc150()[0][:2000]
-    with tempfile.TemporaryDirectory() as folder:
-        encode_texts(short[:64], "e5-small", Path(folder) / "warm.npz")
-        wall = time.perf_counter()
-        encode_texts(short, "e5-small", Path(folder) / "cold.npz")
-        print(f"encoder: {len(short) / (time.perf_counter() - wall):.0f} short texts/s, opening it included")
+    encoders()
+
+
+def encoders(rounds: int = 3) -> None:
+    """Short texts a second: ours beside the same weights in torch fp32, 32 sorted texts at once, as
+    sentence-transformers does it; in turns, both open. Beside it what this machine can do."""
+    import torch
+
+    short = sorted(clinc150()[0][:1000], key=len)
+    base: Any = resolve("e5-small", "e5-small")
+    ours, model, processor = open_encoder("e5-small", num_threads(None)), base.encoder().eval(), base.processor(())
+
+    def by_torch(texts: Sequence[str]) -> None:
+        for start in range(0, len(texts), 32):
+            rows = [r["input_ids"] for r in processor.encode([PREFIX + text for text in texts[start : start + 32]])]
+            mask = torch.from_numpy(pad([np.ones(len(row), dtype=np.int64) for row in rows]))
+            with torch.inference_mode():
+                model(input_ids=torch.from_numpy(pad(rows).astype(np.int64)), attention_mask=mask)
+
+    seconds: dict[str, list[float]] = {"ours": [], "torch": []}
+    for _ in range(rounds + 1):  # the first warms up
+        for name, run in (("ours", lambda: ours.encode(short, lambda done: None)), ("torch", lambda: by_torch(short))):
+            wall = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - wall)
+    rates = {name: len(short) / float(np.median(took[1:])) for name, took in seconds.items()}
+    print(
+        f"{ours.name}: {rates['ours']:.0f} short texts/s, torch fp32 in 32s {rates['torch']:.0f}: "
+        f"{rates['ours'] / rates['torch']:.2f} times"
+    )
+    tokens = np.mean([len(r["input_ids"]) for r in processor.encode([PREFIX + text for text in short])])
+    weights = sum(p.numel() for p in model.encoder.parameters())
+    square = np.ones((2048, 2048), np.float32)
+    wall = time.perf_counter()
+    for _ in range(10):
+        square @ square
+    peak = 10 * 2 * 2048**3 / (time.perf_counter() - wall) / 1e9
+    print(
+        f"{tokens:.1f} tokens a text, {weights / 1e6:.1f} million weights a token: "
+        f"{2 * weights * tokens * rates['ours'] / 1e9:.0f} GFLOP/s; a product at 2,048 in fp32: {peak:.0f}"
+    )
 
 
 def as_read(texts: Sequence[str]) -> Read:

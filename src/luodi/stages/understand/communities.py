@@ -17,6 +17,8 @@ from luodi.stages.understand.graph import Graph
 COARSE = tuple(float(2**power) for power in np.arange(-2, 6.1, 0.5))
 """Resolutions that are tried first; then those between the best and its neighbours."""
 SHARE, SUBSAMPLES, MORE_SUBSAMPLES = 0.7, 4, 8
+MANY, SUBSAMPLES_OF_MANY = 10_000, 2
+"""Of so many messages a mean varies little from one subsample to another: two say what four do."""
 FEWEST, FEWEST_EACH = 2, 10
 """Needs; one alone says nothing, however often it comes back. And messages of a need, on average: pairs of neighbours
 come back in noise, too."""
@@ -52,7 +54,7 @@ class Subsample:
 
 def find_levels(graph: Graph, seed: int) -> tuple[Level, ...]:
     """From wide to fine; empty where no resolution gives at least FEWEST communities of FEWEST_EACH messages each."""
-    drawn = subsamples(graph, SUBSAMPLES, seed)
+    drawn = subsamples(graph, SUBSAMPLES if graph.num_nodes < MANY else SUBSAMPLES_OF_MANY, seed)
     total = len(COARSE) + 3
     levels = list(_levels(graph, drawn, seed, enumerate(COARSE), total))
     if levels:
@@ -80,7 +82,10 @@ def divide(graph: Graph, resolution: float, seed: int) -> Array:
 
 
 def level_at(graph: Graph, drawn: Sequence[Subsample], resolution: float, seed: int) -> Level:
-    labels = divide(graph, resolution, seed)
+    return _level(drawn, resolution, seed, divide(graph, resolution, seed))
+
+
+def _level(drawn: Sequence[Subsample], resolution: float, seed: int, labels: Array) -> Level:
     count = int(labels.max()) + 1
     parts = [(s.kept, divide(s.graph, resolution, seed)) for s in drawn]
     overlaps = np.array([best_overlaps(labels[kept], part, count) for kept, part in parts])
@@ -94,6 +99,6 @@ def _levels(
 ) -> Iterator[Level]:
     for done, resolution in resolutions:
         progress(tr("looking for needs"), done, total)
-        level = level_at(graph, drawn, resolution, seed)
-        if FEWEST <= level.count <= graph.num_nodes / FEWEST_EACH:
-            yield level
+        labels = divide(graph, resolution, seed)
+        if FEWEST <= labels.max() + 1 <= graph.num_nodes / FEWEST_EACH:
+            yield _level(drawn, resolution, seed, labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,8 +66,11 @@ def feel(feedback: Sequence[Feedback], spoken: Sequence[Sequence[Word]]) -> Feel
     else:
         sentiment = np.where(rated, given, by_words)
         told = tr("Feelings are the ratings, and words where there is none: too few ratings to learn from.")
-    kinds = tuple(_kind(f.text, w, s) for f, w, s in zip(feedback, words, sentiment, strict=True))
-    pressing = np.array([float(_has(w, cues.PRESSING)) for w in words])
+    told_in = [_terms(row) for row in words]
+    kinds = tuple(
+        _kind(f.text, w, t, s) for f, w, t, s in zip(feedback, words, told_in, sentiment, strict=True)
+    )
+    pressing = np.array([float(not cues.PRESSING.isdisjoint(terms)) for terms in told_in])
     return Feelings(sentiment=sentiment, pressing=pressing, kinds=kinds, told=told)
 
 
@@ -91,29 +94,24 @@ def _of_words(words: Sequence[str]) -> float:
     return (good - bad) / (good + bad) if good + bad else 0.0
 
 
-def _kind(text: str, words: Sequence[str], sentiment: float) -> str:
+def _kind(text: str, words: Sequence[str], terms: Set[str], sentiment: float) -> str:
     """A fault outweighs a wish, a wish a question: who asks for a cure has the illness."""
-    asks = _is_question(text, words)
-    if _has(words, cues.FAULT) and sentiment <= _CLEAR:
+    asks = _is_question(text, words, terms)
+    if not cues.FAULT.isdisjoint(terms) and sentiment <= _CLEAR:
         return "bug"
-    if _wishes(words) and not (asks and words[:1] and words[0] in cues.ASK):
+    if not cues.WISH.isdisjoint(terms) and not (asks and words[:1] and words[0] in cues.ASK):
         return "wish"
     if asks:
         return "question"
     return "praise" if sentiment > _CLEAR else "other"
 
 
-def _wishes(words: Sequence[str]) -> bool:
-    return _has(words, cues.WISH)
-
-
-def _is_question(text: str, words: Sequence[str]) -> bool:
-    if text.rstrip()[-1:] in ("?", "？") or _has(words, cues.ASKS_ANYWHERE):
+def _is_question(text: str, words: Sequence[str], terms: Set[str]) -> bool:
+    if text.rstrip()[-1:] in ("?", "？") or not cues.ASKS_ANYWHERE.isdisjoint(terms):
         return True
     return bool(words) and (words[0] in cues.ASK or words[-1] in ("吗", "呢"))
 
 
-def _has(words: Sequence[str], known: frozenset[str]) -> bool:
-    """A word of them, or two that stand together (太慢, 打不开 may be cut in two)."""
-    pairs = (a + b for a, b in zip(words, words[1:], strict=False))
-    return any(word in known for word in words) or any(pair in known for pair in pairs)
+def _terms(words: Sequence[str]) -> Set[str]:
+    """The words, and each two that stand together (太慢, 打不开 may be cut in two)."""
+    return {*words, *(a + b for a, b in zip(words, words[1:], strict=False))}

@@ -44,7 +44,8 @@ def build_graph(points: Array, neighbours: int = NEIGHBOURS) -> Graph:
     near, alike = nearest_neighbours(points, count)
     rows = np.repeat(np.arange(len(points)), count)
     edges = np.sort(np.column_stack([rows, near.ravel()]), axis=1)
-    edges, first = np.unique(edges, axis=0, return_index=True)
+    first = np.unique(edges[:, 0] * len(points) + edges[:, 1], return_index=True)[1]
+    edges = edges[first]
     weights = np.maximum(alike.ravel()[first], 1e-3) * (_overlap(near, edges) + _FLOOR)
     return Graph(edges=edges, weights=weights.astype(np.float64), num_nodes=len(points))
 
@@ -80,8 +81,7 @@ def _by_parts(points: Array, count: int) -> tuple[Array, Array]:
     centres = points[np.random.default_rng(0).choice(len(points), num_cells, replace=False)]
     for _ in range(4):
         cells = np.concatenate([(points[i : i + _BLOCK] @ centres.T).argmax(1) for i in range(0, len(points), _BLOCK)])
-        sums = np.zeros_like(centres)
-        np.add.at(sums, cells, points)
+        sums = sums_of(points, cells, num_cells).astype(np.float32)
         norms = np.linalg.norm(sums, axis=1, keepdims=True)
         centres = np.where(norms > 0, sums / np.maximum(norms, 1e-9), centres)
     order = np.argsort(cells, kind="stable")
@@ -100,6 +100,12 @@ def _by_parts(points: Array, count: int) -> tuple[Array, Array]:
         found, values = _best(scores, count)
         near[own], alike[own] = others[found], values
     return near, alike
+
+
+def sums_of(points: Array, labels: Array, count: int) -> Floats:
+    """count x d: of the points of each label."""
+    parts = np.split(points[np.argsort(labels, kind="stable")], np.cumsum(np.bincount(labels, minlength=count))[:-1])
+    return np.stack([part.sum(0, dtype=np.float64) for part in parts])
 
 
 def _overlap(near: Array, edges: Array) -> Array:

@@ -19,7 +19,7 @@ from luodi.stages.understand.communities import (
     level_at,
     subsamples,
 )
-from luodi.stages.understand.graph import Graph, build_graph
+from luodi.stages.understand.graph import Graph, build_graph, sums_of
 
 CONFIRMED = 0.75
 """Stability from which a need is said to be there (Hennig 2007: "valid, stable clusters" from 0.75)."""
@@ -102,8 +102,7 @@ def group(points: Array, seed: int = 0) -> Grouping:
 
 def centres_of(points: Array, labels: Array) -> Array:
     """k x d, each of length 1."""
-    sums = np.zeros((int(labels.max()) + 1, points.shape[1]), dtype=np.float64)
-    np.add.at(sums, labels, points)
+    sums = sums_of(points, labels, int(labels.max()) + 1)
     found: Array = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
     return found.astype(np.float32)
 

@@ -71,19 +71,20 @@ def name_needs(
     count = int(labels.max()) + 1
     weights = np.array([f.weight for f in feedback], np.float64)
     speakers = _speakers(feedback)
-    cells = labels[phrases.messages] * phrases.count + phrases.numbers
-    counted: Floats = np.bincount(cells, weights[phrases.messages], minlength=count * phrases.count).astype(np.float64)
-    inside = counted.reshape(count, -1)
     sizes: Floats = np.bincount(labels, weights, minlength=count).astype(np.float64)
-    scores = _log_odds(inside, sizes)
+    whole = _counted(phrases, weights, np.arange(len(phrases.numbers)))
+    spoken_in = labels[phrases.messages]
+    by_need = np.split(np.argsort(spoken_in, kind="stable"), np.cumsum(np.bincount(spoken_in, minlength=count))[:-1])
     found = []
-    for need in range(count):
-        likely = np.flatnonzero((scores[need] > _SURE) & (inside[need] >= _FEWEST))
-        order = likely[np.lexsort((likely, -scores[need, likely]))][: 8 * MOST_PHRASES]
+    for need, spoken in enumerate(by_need):
+        inside = _counted(phrases, weights, spoken)
+        scores = _log_odds(inside, whole, sizes[need], sizes.sum())
+        likely = np.flatnonzero((scores > _SURE) & (inside >= _FEWEST))
+        order = likely[np.lexsort((likely, -scores[likely]))][: 8 * MOST_PHRASES]
         said = _said_by(phrases, order, labels, need, speakers)
         told = [
             Phrase(text=phrases.written[p], language="zh" if is_chinese(phrases.texts[p]) else "en",
-                   count=round(float(inside[need, p])), log_odds=float(scores[need, p]))
+                   count=round(float(inside[p])), log_odds=float(scores[p]))
             for p in order if said[p] >= fewest_users
         ]  # fmt: skip
         found.append(tuple(_without_parts(told)[:MOST_PHRASES]))
@@ -120,15 +121,20 @@ def _said_by(phrases: Phrases, wanted: Array, labels: Array, need: int, speakers
     return found
 
 
-def _log_odds(inside: Floats, sizes: Floats) -> Floats:
-    """k x phrases: log-odds of a phrase in a need against all others, in standard errors, with what is said on the
-    whole as the prior (informative Dirichlet: Monroe, Colaresi and Quinn 2008)."""
-    whole = inside.sum(0)
-    prior = _PRIOR * whole / sizes.sum()
+def _counted(phrases: Phrases, weights: Floats, spoken: Array) -> Floats:
+    """Of each phrase the messages, as far as they are among those at `spoken`."""
+    counted = np.bincount(phrases.numbers[spoken], weights[phrases.messages[spoken]], minlength=phrases.count)
+    return counted.astype(np.float64)
+
+
+def _log_odds(inside: Floats, whole: Floats, size: float, total: float) -> Floats:
+    """Of each phrase its log-odds in a need of `size` messages against all others, in standard errors, with what is
+    said on the whole as the prior (informative Dirichlet: Monroe, Colaresi and Quinn 2008)."""
+    prior = _PRIOR * whole / total
     ours = inside + prior
     theirs = whole - inside + prior
-    ours_rest = np.maximum(sizes[:, None] + _PRIOR - ours, 0.5)
-    theirs_rest = np.maximum(sizes.sum() - sizes[:, None] + _PRIOR - theirs, 0.5)
+    ours_rest = np.maximum(size + _PRIOR - ours, 0.5)
+    theirs_rest = np.maximum(total - size + _PRIOR - theirs, 0.5)
     gap = np.log(ours / ours_rest) - np.log(theirs / theirs_rest)
     found: Floats = gap / np.sqrt(1 / ours + 1 / theirs)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from luodi.backends.rjieba import cut
 from luodi.core.personal import MARKS
@@ -13,6 +14,8 @@ from luodi.stages.understand import cues
 
 LONGEST_PHRASE = 3
 """Words."""
+_REMEMBERED = 100_000
+"""Words of which it is known what they are; most come again and again."""
 _HAN = re.compile(f"[{HAN}]")
 _OTHER = re.compile(rf"[^\W_{HAN}]+(?:['’][^\W_{HAN}]+)?")
 _MARKS = re.compile("|".join(re.escape(mark) for mark in MARKS))
@@ -37,41 +40,45 @@ def _split(text: str) -> Iterator[Word]:
     place = 0
     for part in cut(text):
         if _HAN.search(part):
-            yield Word(fold(part), place, place + len(part))
+            yield Word(_folded(part), place, place + len(part))
         place += len(part)
     for match in _OTHER.finditer(text):
-        yield Word(fold(match.group()), *match.span())
+        yield Word(_folded(match.group()), *match.span())
 
 
 def phrases_of(text: str, words: Sequence[Word], longest: int = LONGEST_PHRASE) -> dict[str, tuple[int, int]]:
     """Runs of one to `longest` words with nothing between them but spaces, none of them empty at an end; each with the
     place where it first stands."""
     found: dict[str, tuple[int, int]] = {}
-    for first in range(len(words)):
-        for last in range(first, min(first + longest, len(words))):
-            if last > first and text[words[last - 1].end : words[last].start].strip(" "):
+    for first, begin in enumerate(words):
+        if begin.text in cues.EMPTY:
+            continue
+        run, end = begin.text, begin
+        letters = _num_letters(run)
+        if letters > 1:  # not a number, and not a single letter or sign
+            found.setdefault(run, (begin.start, begin.end))
+        for word in words[first + 1 : first + longest]:
+            if text[end.end : word.start].strip(" "):
                 break
-            run = words[first : last + 1]
-            if run[0].text in cues.EMPTY or run[-1].text in cues.EMPTY or not _is_telling(run):
-                continue
-            found.setdefault(joined([word.text for word in run]), (run[0].start, run[-1].end))
+            run, end = _joined(run, word.text), word
+            letters += _num_letters(word.text)
+            if letters and word.text not in cues.EMPTY:
+                found.setdefault(run, (begin.start, word.end))
     return found
 
 
-def joined(words: Sequence[str]) -> str:
+def _joined(text: str, word: str) -> str:
     """Chinese words stand beside one another, others apart."""
-    text = words[0]
-    for word in words[1:]:
-        both_han = _HAN.search(text[-1]) and _HAN.search(word[0])
-        text += word if both_han else f" {word}"
-    return text
+    return text + word if is_chinese(text[-1]) and is_chinese(word[0]) else f"{text} {word}"
 
 
 def is_chinese(text: str) -> bool:
     return _HAN.search(text) is not None
 
 
-def _is_telling(run: Sequence[Word]) -> bool:
-    """Not a number, and not a single letter or sign."""
-    letters = sum(c.isalpha() for word in run for c in word.text)
-    return letters >= (1 if len(run) > 1 else 2)
+@lru_cache(_REMEMBERED)
+def _num_letters(word: str) -> int:
+    return sum(c.isalpha() for c in word)
+
+
+_folded = lru_cache(_REMEMBERED)(fold)
