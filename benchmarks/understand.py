@@ -131,7 +131,8 @@ def bertopic(name: str, texts: Sequence[str], vectors: Array, truth: Array, peer
         told = json.loads((Path(folder) / "told.json").read_text(encoding="utf-8"))
     times = told["wall"], told["cpu"]
     left = np.mean(np.array(told["labels"]) == -1)
-    yield row(name, f"BERTopic ({left:.0%} in no topic)", truth, renumbered(told["labels"]), times)
+    about = f"BERTopic ({left:.0%} in no topic; the first time in a process {told['first']:.0f} s)"
+    yield row(name, about, truth, renumbered(told["labels"]), times)
     yield row(name, "BERTopic, outliers put to topics", truth, renumbered(told["placed"]), None)
 
 

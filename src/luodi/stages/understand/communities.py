@@ -14,8 +14,10 @@ from luodi.messages import tr
 from luodi.stages.understand.agreement import best_overlaps
 from luodi.stages.understand.graph import Graph
 
-COARSE = tuple(float(2**power) for power in np.arange(-2, 6.1, 0.5))
-"""Resolutions that are tried first; then those between the best and its neighbours."""
+COARSE = tuple(2.0**power for power in range(-2, 7))
+"""Resolutions that are tried first; then those beside the best, nearer and nearer."""
+NEARER = (0.5, 0.25)
+"""Octaves."""
 SHARE, SUBSAMPLES, MORE_SUBSAMPLES = 0.7, 4, 8
 MANY, SUBSAMPLES_OF_MANY = 10_000, 2
 """Of so many messages a mean varies little from one subsample to another: two say what four do."""
@@ -55,12 +57,11 @@ class Subsample:
 def find_levels(graph: Graph, seed: int) -> tuple[Level, ...]:
     """From wide to fine; empty where no resolution gives at least FEWEST communities of FEWEST_EACH messages each."""
     drawn = subsamples(graph, SUBSAMPLES if graph.num_nodes < MANY else SUBSAMPLES_OF_MANY, seed)
-    total = len(COARSE) + 3
+    total = len(COARSE) + 2 * len(NEARER)
     levels = list(_levels(graph, drawn, seed, enumerate(COARSE), total))
-    if levels:
-        middle = best(levels).resolution
-        between = [middle * 2.0**power for power in (-0.25, 0.25)]
-        levels += _levels(graph, drawn, seed, enumerate(between, len(COARSE)), total)
+    for done, step in enumerate(NEARER if levels else ()):
+        beside = [best(levels).resolution * 2.0**power for power in (-step, step)]
+        levels += _levels(graph, drawn, seed, enumerate(beside, len(COARSE) + 2 * done), total)
     progress(tr("looking for needs"), total, total)
     return tuple(sorted(levels, key=lambda level: level.resolution))
 
