@@ -38,6 +38,8 @@ def understand(
     laid: dict[str, Any] = {}
     for setting in settings:
         config.lay_over(laid, setting.removeprefix("understand."))
+    if isinstance(laid.get("segments"), str):  # segments=plan,channel
+        laid["segments"] = [name.strip() for name in laid["segments"].split(",")]
     chosen = config.typed(UnderstandSettings, laid, "understand")
     check_settings(chosen)
     folder = Path(out) if out else Path(f"{Path(file).name.partition('.')[0] or 'feedback'}-needs")

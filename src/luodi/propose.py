@@ -65,6 +65,8 @@ class Proposal:
     """A column whose rows stay together on one side of the split."""
     notes: tuple[str, ...]
     """What the user should know: why these columns, what a simple model reaches, what is wrong with the data."""
+    is_easy: bool = False
+    """A simple model is nearly without fault, so that none can beat it clearly."""
 
 
 def propose(file: Path, input: str | None = None, target: str | None = None, *, seed: int = 0) -> Proposal:
@@ -81,10 +83,10 @@ def propose(file: Path, input: str | None = None, target: str | None = None, *, 
     found = replace(found, input=_shortened(found.input, list(table)))
     brief = Brief(task=name, data=data, input=list(found.input), target=found.target, seed=seed)
     prepared, repaired = _prepare_sample(load_task(name), brief)
-    limits, notes = _limits(load_task(name), prepared, seed)
+    limits, notes, is_easy = _limits(load_task(name), prepared, seed)
     return Proposal(
         data=data, task=name, input=found.input, target=found.target, limits=limits,
-        notes=(found.reason, *repaired, *prepared.refusals, *notes),
+        notes=(found.reason, *repaired, *prepared.refusals, *notes), is_easy=is_easy,
     )  # fmt: skip
 
 
@@ -242,13 +244,17 @@ def _draw(records: Sequence[Record[Any, Any]], task: Task[Any, Any], seed: int) 
 
 def _limits(
     task: Task[Any, Any], prepared: Prepared[Any, Any], seed: int
-) -> tuple[tuple[ProposedLimit, ...], tuple[str, ...]]:
+) -> tuple[tuple[ProposedLimit, ...], tuple[str, ...], bool]:
     quality: list[ProposedLimit] = []
     notes = []
+    is_easy = False
     if not prepared.refusals:
         metric, scores, n = _measure(task, prepared, seed)
         notes.append(_told(metric, scores, n))
+        is_easy = _is_easy(metric, scores)
         quality = _quality(metric, scores, notes[0])
+        if is_easy:
+            notes.append(tr("There is hardly anything left to beat: one of them may be enough."))
     else:
         notes.append(tr("No limit on quality is proposed: the data must be mended first."))
     quick = task.quick_ms
@@ -260,7 +266,7 @@ def _limits(
         ProposedLimit(name="p95_ms", wanted=f"<= {quick}", reason=fast),
         ProposedLimit(name="size_mb", wanted=f"<= {SIZE_MB}", reason=small),
     )
-    return (*quality[:1], fixed[0], *quality[1:], *fixed[1:]), tuple(notes)
+    return (*quality[:1], fixed[0], *quality[1:], *fixed[1:]), tuple(notes), is_easy
 
 
 def _measure(
@@ -289,6 +295,8 @@ def _quality(metric: Metric, scores: Mapping[str, float], told: str) -> list[Pro
     """A little better than the best simple model; a tenth less on every slice."""
     bar, sign = _bar(metric, scores)
     reason = tr("The limit lies {margin:g} beyond the best of them.").format(margin=MARGIN)
+    if _is_easy(metric, scores):
+        reason = tr("No more is asked of any model.")
     limits = [ProposedLimit(name=metric.name, wanted=f"{sign} {bar:.2f}", reason=f"{told} {reason}")]
     slices = bar - SLICE_ALLOWANCE if metric.higher_is_better else bar + SLICE_ALLOWANCE
     # What a part may lack is known of shares; bits differ from text to text, and of a spread each part has its own.
@@ -296,6 +304,10 @@ def _quality(metric: Metric, scores: Mapping[str, float], told: str) -> list[Pro
         why = tr("No part of the data (short texts, another language) may fall far behind the whole.")
         limits.append(ProposedLimit(name="slices.*", wanted=f"{sign} {slices:.2f}", reason=why))
     return limits
+
+
+def _is_easy(metric: Metric, scores: Mapping[str, float]) -> bool:
+    return metric.higher_is_better and HIGHEST - MARGIN < max(scores.values()) <= 1
 
 
 def _bar(metric: Metric, scores: Mapping[str, float]) -> tuple[float, str]:

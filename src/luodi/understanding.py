@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -48,6 +49,9 @@ class Feedbacks:
 
 def understood(source: str, settings: UnderstandSettings, out: Path, since: Path | None) -> Report:
     """The needs in a file or a database, found now or before; the newest results in `out`."""
+    if out.exists() and not out.is_dir():
+        message = tr("{folder} is no folder.").format(folder=out)
+        raise InputError(message, code="understand.out", hint=tr("Name another one with --out."))
     feedbacks = read_source(source, settings.query)
     store = Store(out / "runs")
     earlier = _earlier(since)
@@ -63,12 +67,26 @@ def understood(source: str, settings: UnderstandSettings, out: Path, since: Path
         checks = read_checks(out / CHECKS)
         known = earlier[1] if earlier else None
         made = understand(read, settings, store.root / _VECTORS, checks, known)
-        _write(folder, made, replace(_report(made, feedbacks, source), seconds=time.perf_counter() - began))
+        _write(folder, made, replace(_report(made, feedbacks), seconds=time.perf_counter() - began))
 
     result = store.find(VERB, key) or store.make(VERB, key, inputs, work, {"settings": asdict(settings)})
     _show(result, out)
     report = read_report(result.path / REPORT)
-    return replace(report, report=str(out / PAGE))
+    first = next((n["id"] for n in report.details["needs"] if n["is_confirmed"] and n["phrases"]), None)
+    after = again(source, settings, out, first) if first is not None and report.details["is_stable"] else ""
+    return replace(report, report=str(out / PAGE), next=after)
+
+
+def again(source: str, settings: UnderstandSettings, out: Path, need: int) -> str:
+    """The same command, for a project of a need: numbers of needs mean nothing to another. Never with a password."""
+    from luodi.backends.sqlalchemy import without_password
+
+    usual = asdict(UnderstandSettings())
+    told = {name: value for name, value in asdict(settings).items() if value != usual[name]}
+    words = [f"{name}={json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value}"
+             for name, value in told.items()]  # fmt: skip
+    command = ["luodi", VERB, without_password(source), *words, "--out", str(out), "--need", str(need)]
+    return shlex.join([*command, "--new", f"need-{need}"])
 
 
 def read_source(source: str, query: str = "") -> Feedbacks:
@@ -136,12 +154,10 @@ def _identity(path: Path) -> str:
     return hash_json([checks.stamp, [asdict(a) for a in checks.answers]])[:KEY_LENGTH] if checks else ""
 
 
-def _report(made: Understood, feedbacks: Feedbacks, source: str) -> Report:
-    first = next((need.id for need in made.needs if need.is_confirmed and need.is_shown), None)
-    after = f"luodi understand {source} --need {first} --new need-{first}" if first else ""
+def _report(made: Understood, feedbacks: Feedbacks) -> Report:
     return Report(
         verb=VERB, verdict=Verdict.DONE, numbers=made.numbers, findings=made.findings,
-        details={**made.details, "source": feedbacks.name, "stamp": made.stamp}, next=after,
+        details={**made.details, "source": feedbacks.name, "stamp": made.stamp},
     )  # fmt: skip
 
 
@@ -164,10 +180,19 @@ def _show(result: Result, out: Path) -> None:
     report = read_report(result.path / REPORT)
     for name in (NEEDS, ASSIGNED):
         write_atomically(out / name, (result.path / name).read_bytes())
-    written = read_checks(out / CHECKS)
-    stamp = report.details["stamp"]
-    if written and written.stamp != stamp:
-        (out / CHECKS).rename(out / f"check-{written.stamp}.csv")
-    if not written or written.stamp != stamp:
-        write_atomically(out / CHECKS, (result.path / CHECKS).read_bytes())
+    _keep_checks(result, out, report.details["stamp"])
     write_needs(out / PAGE, report, language())
+
+
+def _keep_checks(result: Result, out: Path, stamp: str) -> None:
+    """What a person wrote about other needs is put aside, what they once wrote about these comes back."""
+    written, aside = read_checks(out / CHECKS), out / f"check-{stamp}.csv"
+    if written and written.stamp == stamp:
+        return
+    if written:
+        (out / CHECKS).rename(out / f"check-{written.stamp}.csv")
+    if aside.is_file():
+        aside.rename(out / CHECKS)
+        say(tr("{file} holds your answers about these needs again; the next run counts them.").format(file=CHECKS))
+    else:
+        write_atomically(out / CHECKS, (result.path / CHECKS).read_bytes())

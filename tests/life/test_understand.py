@@ -29,7 +29,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert told["verdict"] == "DONE"
     assert told["numbers"]["needs"]["value"] == 4
     assert "text = text; time = time; user = user; rating = rating; segments = plan" in done.stderr
-    assert told["next"] == f"luodi understand {folder / 'feedback.csv'} --need 1 --new need-1"
+    given = f"{folder / 'feedback.csv'} engine=lexical --out {folder / 'needs'}"
+    assert told["next"] == f"luodi understand {given} --need 1 --new need-1"
     return folder
 
 
@@ -46,7 +47,9 @@ def test_a_need_becomes_a_project(found: Path, tmp_path: Path) -> None:
     project = open_project(tmp_path / "made")
     assert (project.brief.task, project.brief.input, project.brief.target) == ("text_classification", "text", "label")
     assert project.brief.group == "user"
-    assert {"beats_baseline", "p95_ms"} <= set(project.brief.accept)
+    assert "p95_ms" in project.brief.accept
+    assert "beats_baseline" not in project.brief.accept  # a simple model tells planted words apart without a fault
+    assert "hardly anything left to beat" in " ".join(map(str, told["findings"]))  # type: ignore[call-overload]
     needs = json.loads((found / "needs" / "needs.json").read_text(encoding="utf-8"))["needs"]
     (need,) = [need for need in needs if need["id"] == 2]
     with (tmp_path / "made" / "messages.csv").open(encoding="utf-8", newline="") as handle:
@@ -93,13 +96,18 @@ def test_the_project_of_a_need_runs_to_its_end(found: Path, tmp_path: Path) -> N
         (["FILE", "--need", "2"], "belong together"),
         (["FILE", "--need", "two", "--new", "x"], "belong together"),
         (["FILE", "--since", "."], "holds no needs"),
+        (["FILE", "seed=-5"], "understand.seed is -5"),
+        (["FILE", "segments=plan,chanel"], "has no column chanel"),
+        (["FILE", "--out", "FILE"], "is no folder"),
+        (["sqlite:///nowhere.db", "query=t"], "There is no file nowhere.db"),
         (["postgresql+nodriver://a:b@c/d"], "cannot be opened"),
     ],
 )
 def test_wrong_usage_is_one_line(found: Path, tmp_path: Path, words: list[str], said: str) -> None:
     shutil.copy(found / "feedback.csv", tmp_path)
     given = [str(tmp_path / "feedback.csv") if word == "FILE" else word for word in words]
-    done = luodi("understand", *given, "--out", str(tmp_path / "out"), LUODI_LANG="en")
+    out = [] if "--out" in words else ["--out", str(tmp_path / "out")]
+    done = luodi("understand", *given, *out, LUODI_LANG="en")
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -5,19 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from luodi.backends.sqlalchemy import without_password
 from luodi.core.report import Report
 from luodi.errors import DataError, InputError
 from luodi.lifecycle import understand
+from luodi.stages.understand.checks import read_checks
 from luodi.stages.understand.config import UnderstandSettings
-from luodi.understanding import read_source
+from luodi.stages.understand.earlier import _speakers_near
+from luodi.understanding import again, read_source
 from voices import FILLERS, TOPICS, Voices, noise, speak
 
 COUNTS = {"export": 160, "login": 120, "delivery": 140, "battery": 90, "price": 60}
@@ -218,6 +223,51 @@ def test_what_grew_appeared_and_was_met_since_an_earlier_run(tmp_path: Path) -> 
         understand(str(tmp_path / "b.csv"), tmp_path / "b", LEXICAL, tmp_path)
 
 
+def test_a_need_that_is_a_part_of_another_one_now_is_still_spoken_of() -> None:
+    points = np.array([[1, 0, 0.1], [1, 0, -0.1], [0, 1, 0.1], [0, 1, -0.1], [0, 0, 1]], np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    messages: Any = SimpleNamespace(points=points[[0, 1, 0, 2, 4]], speakers=np.array([0, 1, 1, 2, 3]))
+    assert _speakers_near(messages, points[:4], np.array([0, 0, 1, 1])) == [2, 1]  # the last one says neither
+
+
+def test_answers_about_other_needs_are_put_aside_and_come_back(tmp_path: Path) -> None:
+    source, out = str(speak({"export": 60, "login": 60}).write(tmp_path / "f.csv")), tmp_path / "out"
+    understand(source, out, LEXICAL)
+    text = (out / "check.csv").read_text(encoding="utf-8-sig")
+    first, *rows = text.splitlines()
+    drawn = [int(row.partition(",")[0]) for row in rows]
+    assert drawn != sorted(drawn)  # so that those filled in from the top are drawn by chance, too
+    filled = "\n".join([first, *(f"{row}yes" for row in rows[:5]), *rows[5:]]).replace(",", ";")
+    (out / "check.csv").write_text(filled, encoding="utf-8")
+    mine = read_checks(out / "check.csv")
+    assert mine
+    assert len(mine.answers) == 5
+    (tmp_path / "g.csv").write_bytes(Path(source).read_bytes() + b"new one,2026-03-01,u1,5,free\n" * 30)
+    understand(str(tmp_path / "g.csv"), out, LEXICAL)
+    assert read_checks(out / "check.csv") is None
+    understand(source, out, LEXICAL)
+    assert read_checks(out / "check.csv") == mine
+    (out / "check.csv").write_text(text.replace("\n", "\nx", 1).replace(",\n", ",yes\n", 1), encoding="utf-8")
+    with pytest.raises(DataError, match=r"check.csv:2: row and need must be the numbers"):
+        understand(source, out, LEXICAL)
+
+
+def test_another_encoder_reads_by_its_folder(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    from luodi.models.families.bert import processor
+
+    voices = speak({"export": 30, "login": 30})
+    texts = [row["text"] for row in voices.rows]
+    config = {"vocab_size": 400, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "intermediate_size": 32, "max_position_embeddings": 64}  # fmt: skip
+    processor(config, texts).save(tmp_path / "enc")
+    BertModel(BertConfig(**config)).save_pretrained(tmp_path / "enc")
+    name = str(tmp_path / "enc")
+    report = understand(str(voices.write(tmp_path / "f.csv")), tmp_path / "out", UnderstandSettings(engine=name))
+    assert any(f"read by {name}" in finding for finding in report.findings)
+
+
 def test_too_few_messages_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("text\nhello\nworld\n", encoding="utf-8")
     with pytest.raises(DataError, match="2 different messages are too few"):
@@ -253,13 +303,36 @@ def test_tables_are_read_wherever_they_lie(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not an Excel file"):
         read_source(str(tmp_path / "no.xlsx"))
     with pytest.raises(DataError, match="cannot be read"):
-        read_source(str(tmp_path / "no.xlsx").replace("no.xlsx", "f.csv").join(["sqlite:////no/such/folder/", ""]))
+        read_source(f"sqlite:///{tmp_path}/no.xlsx", "t")
+    with pytest.raises(DataError, match="There is no file"):
+        read_source(f"sqlite:///{tmp_path}/none.db", "t")
+    assert not (tmp_path / "none.db").exists()  # it is read and never written
 
 
 def test_passwords_of_databases_are_not_said() -> None:
     with pytest.raises(DataError) as told:
         read_source("nosuchdriver://ann:s3cret@host/base")
     assert "s3cret" not in f"{told.value.message} {told.value.hint}"
+    assert without_password("postgresql://ann:s3cret@host/b?x=1&password=s3cret") == (
+        "postgresql://ann:***@host/b?x=1&password=***"
+    )
+
+
+def test_what_to_do_next_means_the_same_needs_and_holds_no_password(tmp_path: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "my base.db") as base:
+        base.execute("create table said (remark text)")
+        base.execute("create table other (remark text)")
+        rows = speak({"export": 80, "login": 80}).rows
+        base.executemany("insert into said values (?)", [(row["text"],) for row in rows])
+    base.close()
+    address, settings = f"sqlite:///{tmp_path}/my base.db", replace(LEXICAL, query="said", segments=["a", "b"])
+    report = understand(address, tmp_path / "out", replace(settings, segments=[]))
+    told = ["query=said", "engine=lexical", "--out", str(tmp_path / "out")]
+    assert shlex.split(report.next)[2:7] == [address, *told]
+    told = shlex.split(again("postgresql://ann:s3cret@host/b", settings, tmp_path, 1))
+    assert told[2:5] == ["postgresql://ann:***@host/b", 'segments=["a", "b"]', "query=said"]
 
 
 def test_the_page_is_whole_in_both_languages(

@@ -36,6 +36,16 @@ def read(table: dict[str, list[object]], threshold: float = 0.8) -> Read:
         ("密码：abc12345，打不开", "密码：[secret]，打不开"),
         ("加微信wx_kefu01聊", "加微信[account]聊"),
         ("thanks @support_team", "thanks [account]"),
+        ("电话１３８１２３４５６７８，谢谢！", "电话[phone]，谢谢！"),
+        ("身份证号：110105194912310021", "身份证号：[id]"),
+        ("卡号 4111 1111 1111 1112 丢了", "卡号 [card] 丢了"),
+        ("护照 E12345678", "护照 [id]"),
+        ("my SSN is 078-05-1120.", "my SSN is [id]."),
+        ("IBAN DE89 3704 0044 0532 0130 00 please", "IBAN [account] please"),
+        ("(555)123-4567", "[phone]"),
+        ("call 555 123 4567 now", "call [phone] now"),
+        ("token sk-abcdefghijklmnop1234", "token [secret]"),
+        ("fe80:0:0:0:0:0:0:1 is down", "[ip] is down"),
     ],
 )
 def test_personal_data_is_masked(text: str, masked: str) -> None:
@@ -65,6 +75,39 @@ def test_columns_are_found_by_name_in_both_languages() -> None:
     found = find_columns(english, NO_SETTINGS, "f.csv")
     assert (found.text, found.time) == ("Review_Text", "Created At")
     assert "Not used: x" in " ".join(tell_columns(found, english))
+
+
+def test_a_part_of_a_name_is_enough_where_its_column_holds_such() -> None:
+    table: dict[str, list[object]] = {
+        "question": ["yes", "no"] * 15, "comment text": [f"the export of page {i} fails" for i in range(30)],
+        "create_time": [f"2026-03-{i % 28 + 1:02d}T10:00:00" for i in range(30)], "rating (1-5)": [5, 4, 1] * 10,
+        "order_amount": [10.5, 20, 30] * 10, "user_kind": ["new", "old"] * 15,
+    }
+    found = find_columns(table, NO_SETTINGS, "f.csv")
+    assert (found.text, found.time, found.rating) == ("comment text", "create_time", "rating (1-5)")
+    assert (found.money, found.user) == ("order_amount", "")
+    assert found.segments == ("question", "user_kind")
+
+
+def test_of_a_conversation_turn_by_turn_only_what_users_said_is_read() -> None:
+    table: dict[str, list[object]] = {
+        "role": ["user", "assistant"] * 20, "content": [f"message {i} about exports" for i in range(40)],
+        "ts": [f"2026-03-{i % 28 + 1:02d} 10:00" for i in range(40)],
+    }  # fmt: skip
+    found = read(table, threshold=1)
+    assert [f.row for f in found.feedback] == list(range(0, 40, 2))
+    assert all(f.time for f in found.feedback)
+    assert "20 rows are not what users said; they are left out." in found.notes
+    assert not any("hold no text" in note for note in found.notes)
+
+
+def test_kinds_of_people_and_sources_are_masked_too() -> None:
+    table: dict[str, list[object]] = {
+        "text": [f"message {i} about exports" for i in range(40)], "channel": ["agent1@corp.com", "web"] * 20,
+        "desk": ["13812345678", "none"] * 20,
+    }  # fmt: skip
+    told = {value for f in read(table).feedback for value in f.segments.values()}
+    assert told == {"[e-mail]", "web", "[phone]", "none"}
 
 
 def test_a_name_is_not_believed_against_what_stands_there() -> None:

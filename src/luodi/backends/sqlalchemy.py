@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from luodi.backends import need
@@ -19,6 +21,9 @@ def read_database(address: str, query: str) -> dict[str, list[Any]]:
     except (sql.exc.ArgumentError, ModuleNotFoundError) as error:
         message = tr("The database cannot be opened: {reason}.").format(reason=_plain(error))
         raise DataError(message, code="feedback.database", hint=tr("Write it like sqlite:///feedback.db")) from error
+    file = engine.url.database if engine.url.get_backend_name() == "sqlite" else None
+    if file and file != ":memory:" and not file.startswith("file:") and not Path(file).is_file():
+        raise DataError(tr("There is no file {path}.").format(path=file), code="data.missing")
     try:
         with engine.connect() as connection:
             statement = _statement(sql, connection, query)
@@ -45,6 +50,12 @@ def _statement(sql: Any, connection: Any, query: str) -> Any:
             hint = tr("Name one: luodi understand ADDRESS query=TABLE")
         raise DataError(message.format(names=", ".join(tables), query=query), code="feedback.table", hint=hint)
     return sql.select(sql.table(query, *(sql.column(c["name"]) for c in sql.inspect(connection).get_columns(query))))
+
+
+def without_password(address: str) -> str:
+    """What may be shown of an address."""
+    shown = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", address)
+    return re.sub(r"(?i)([?&](?:password|pwd|passwd|token|secret)=)[^&\s]*", r"\1***", shown)
 
 
 def _plain(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Sentence vectors of a packaged encoder, on the quickest engine that is installed."""
+"""Sentence vectors: of a packaged encoder, on the quickest engine that is installed; of another one, in torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from luodi.core.batching import batches_by_length, pad
+from luodi.core.store import KEY_LENGTH, hash_file, hash_json
 from luodi.core.types import Batch, Floats
-from luodi.models.packaged import PACKAGED, cache_dir, fetch
+from luodi.models.packaged import PACKAGED, cache_dir
 
 if TYPE_CHECKING:
     from luodi.models.engine import TorchEngine
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 LONGEST = 128
 """Tokens; what is said later in a message is left out of its vector."""
 PREFIX = "query: "
-"""Of inputs that are compared with each other (model card of multilingual-e5-small)."""
+"""Of inputs that are compared with each other (model card of multilingual-e5-small); other families have none."""
 _FORMAT = 1
 _BUDGET, _MOST = 4096, 64
 
@@ -45,8 +46,14 @@ def can_encode() -> bool:
 
 
 def encoder_name(name: str) -> str:
-    """Model and engine: vectors of two engines are not quite the same."""
-    return f"{name}, {'OpenVINO int8' if _are_there('openvino', 'nncf') else 'torch fp32'}"
+    """Model and engine: vectors of two engines are not quite the same; nor are those of a folder that has changed."""
+    weights = sorted(Path(name).rglob("*.safetensors")) if Path(name).is_dir() else []
+    content = f" {hash_json([hash_file(path) for path in weights])[:KEY_LENGTH]}" if weights else ""
+    return f"{name}{content}, {'OpenVINO int8' if _is_int8(name) else 'torch fp32'}"
+
+
+def _is_int8(name: str) -> bool:
+    return name in PACKAGED and _are_there("openvino", "nncf")
 
 
 def _are_there(*packages: str) -> bool:
@@ -54,22 +61,22 @@ def _are_there(*packages: str) -> bool:
 
 
 def open_encoder(name: str, threads: int) -> Encoder:
-    """With OpenVINO and NNCF: int8 weights, made once and kept in the cache; else torch in fp32. Raises ResourceError
-    where the weights cannot be had."""
+    """`name`: a packaged model, a folder, a Bundle, a hub id. Packaged ones with OpenVINO and NNCF: int8 weights, made
+    once and kept in the cache; else torch in fp32. Raises ResourceError where the weights cannot be had."""
     from luodi.models.source import resolve
 
-    fetch(name)
     base = resolve(name, name)
     processor: Any = base.processor(())
-    if _are_there("openvino", "nncf"):
+    if _is_int8(name):
         from luodi.backends import openvino
 
         engine: Any = openvino.open_engine(_int8_folder(name, base), None, {}, threads)  # type: ignore[arg-type]
     else:
         engine = _torch_engine(base)
+    prefix = PREFIX if "e5" in name.lower() else ""
 
     def encode(texts: Sequence[str], told: Told) -> Floats:
-        ids = [_cut(item["input_ids"]) for item in processor.encode([PREFIX + text for text in texts])]
+        ids = [_cut(item["input_ids"]) for item in processor.encode([prefix + text for text in texts])]
         return _run(engine.run, ids, told)
 
     return Encoder(name=encoder_name(name), encode=encode)

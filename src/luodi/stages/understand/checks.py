@@ -49,10 +49,11 @@ def stamp_of(labels: Array) -> str:
 
 
 def draw_checks(weights: Floats, count: int, seed: int) -> Array:
-    """Places, in their own order; a message that stands for several is drawn as likely as they are."""
+    """Places, as they were drawn: those that somebody fills in from the top are drawn by chance, too. A message that
+    stands for several is drawn as likely as they are."""
     rng = np.random.default_rng(seed + 3)
     size = min(count, len(weights))
-    return np.sort(rng.choice(len(weights), size, replace=False, p=weights / weights.sum()))
+    return rng.choice(len(weights), size, replace=False, p=weights / weights.sum())
 
 
 def write_checks(
@@ -78,20 +79,31 @@ def read_checks(path: Path) -> Checks | None:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("gb18030", "replace")  # as a Chinese spreadsheet saves it
-    rows = list(csv.reader(io.StringIO(text, newline="")))
+    first = text.partition("\n")[0]
+    sign = max(",;\t", key=first.count)  # as a spreadsheet of another language saves it
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=sign))
     header = rows[0] if rows else []
     answers = next((i for i, name in enumerate(header) if name.startswith(COLUMNS[-1])), None)
     if answers is None or not {"row", "need"} <= set(header):
         message = tr("{file} lacks one of the columns {names}.").format(file=path.name, names=", ".join(COLUMNS))
-        raise DataError(message, code="feedback.checks", hint=tr("Delete it: it is written anew, to be filled in."))
+        hint = tr("Put its first line back, or move it away: it is written anew, to be filled in.")
+        raise DataError(message, code="feedback.checks", hint=hint)
     row, need = header.index("row"), header.index("need")
     found = [
-        Answer(row=int(cells[row]), proposed=int(cells[need]), said=cells[answers].strip(), where=f"{path.name}:{line}")
+        _answer(cells[row], cells[need], cells[answers].strip(), f"{path.name}:{line}")
         for line, cells in enumerate(rows[1:], 2)
         if len(cells) > answers and cells[answers].strip()
     ]  # fmt: skip
     stamp = header[answers].partition("(")[2].rstrip(")")
     return Checks(answers=tuple(found), stamp=stamp) if found else None
+
+
+def _answer(row: str, proposed: str, said: str, where: str) -> Answer:
+    try:
+        return Answer(row=int(row), proposed=int(proposed), said=said, where=where)
+    except ValueError as error:
+        message = tr("{where}: row and need must be the numbers that were written there.").format(where=where)
+        raise DataError(message, code="feedback.checks", hint=tr("Change only the last column.")) from error
 
 
 def meant(checks: Checks, known: Sequence[int]) -> dict[int, int]:

@@ -20,7 +20,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "评论", "评论内容", "评价", "评价内容", "内容", "文本", "意见", "建议", "留言", "正文", "描述", "问题",
         "问题描述", "诉求", "投诉内容", "messages", "conversations",
     ),
-    "time": ("time", "date", "datetime", "timestamp", "createdat", "created", "submittedat", "updatedat", "时间",
+    "time": ("time", "date", "datetime", "timestamp", "ts", "createdat", "created", "submittedat", "updatedat", "时间",
              "日期", "创建时间", "提交时间", "评论时间", "反馈时间"),
     "user": ("user", "userid", "username", "uid", "customer", "customerid", "author", "account", "accountid", "client",
              "reviewer", "用户", "用户id", "用户名", "客户", "客户id", "作者", "会员", "会员id", "昵称"),
@@ -32,6 +32,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
                    "截图", "文件", "录音"),
 }  # fmt: skip
 ORDER = ("text", "time", "user", "rating", "money", "source", "attachment")
+ROLES = ("role", "from", "speaker", "sender", "角色", "发送者", "发言人")
+USERS_TURN = ("user", "human", "客户", "用户")
+_OTHERS_TURN = ("assistant", "bot", "gpt", "system", "agent", "tool", "客服", "助手", "系统", "机器人", "坐席")
+_TELLING = ("text", "time", "rating", "money")
+"""Kinds of which a part of a name is enough, since what stands there is looked at, too: order_amount."""
 MOST_KINDS, FEWEST_EACH = 30, 5
 """A segment column has at most so many values, each on so many rows on average."""
 _MOSTLY = 0.8
@@ -48,6 +53,8 @@ class Found:
     money: str = ""
     source: str = ""
     attachment: str = ""
+    role: str = ""
+    """Whose turn a row is, in a conversation that is kept turn by turn."""
     segments: tuple[str, ...] = ()
 
 
@@ -68,13 +75,14 @@ def find_columns(table: Mapping[str, Sequence[Any]], settings: UnderstandSetting
     if not taken["text"]:
         message = tr("{file} has no column of texts among {names}.").format(file=file, names=", ".join(table))
         raise DataError(message, code="feedback.text", hint=tr("Name it: luodi understand FILE text=COLUMN"))
+    role = next((name for name in table if plain(name) in ROLES and _is_role(table[name])), "")
     segments = tuple(settings.segments) or tuple(
-        name for name, values in table.items() if name not in taken.values() and _divides(values)
+        name for name, values in table.items() if name not in (*taken.values(), role) and _divides(values)
     )
     return Found(
         text=taken["text"], time=taken.get("time", ""), user=taken.get("user", ""), rating=taken.get("rating", ""),
         money=taken.get("money", ""), source=taken.get("source", ""), attachment=taken.get("attachment", ""),
-        segments=segments,
+        role=role, segments=segments,
     )  # fmt: skip
 
 
@@ -83,7 +91,7 @@ def tell_columns(found: Found, table: Mapping[str, Sequence[Any]]) -> Iterator[s
     said = {f.name: getattr(found, f.name) for f in fields(found)}
     words = {
         "text": tr("text"), "time": tr("time"), "user": tr("user"), "rating": tr("rating"), "money": tr("money"),
-        "source": tr("source"), "attachment": tr("attachment"), "segments": tr("segments"),
+        "source": tr("source"), "attachment": tr("attachment"), "role": tr("whose turn"), "segments": tr("segments"),
     }  # fmt: skip
     parts = [
         f"{words[kind]} = {', '.join(value) if isinstance(value, tuple) else value}"
@@ -99,8 +107,17 @@ def tell_columns(found: Found, table: Mapping[str, Sequence[Any]]) -> Iterator[s
 
 
 def plain(name: str) -> str:
-    """"Created At" and "created_at" are one name."""
-    return re.sub(r"[\s_\-.·]+", "", name).casefold()
+    """"Created At", "created_at" and "Created At (UTC)" are one name."""
+    return re.sub(r"[\s_\-.·]+", "", re.sub(r"[(（\[].*[)）\]]", "", name) or name).casefold()
+
+
+def _parts(name: str) -> list[str]:
+    return [part.casefold() for part in re.split(r"[\s_\-.·()（）]+|(?<=[a-z])(?=[A-Z])", name) if part]
+
+
+def _is_role(values: Sequence[Any]) -> bool:
+    said = {str(value).strip().casefold() for value in values if value not in (None, "")}
+    return bool(said & {*USERS_TURN}) and said <= {*USERS_TURN, *_OTHERS_TURN}
 
 
 def numbers(values: Sequence[Any]) -> list[float | None]:
@@ -122,7 +139,12 @@ def _number(value: Any) -> float | None:
 def _named(kind: str, table: Mapping[str, Sequence[Any]], taken: set[str]) -> str:
     """The first of the known names that stands there and holds what it should."""
     by_name = {plain(name): name for name in table if name not in taken}
-    return next((by_name[n] for n in NAMES[kind] if n in by_name and _holds(kind, table[by_name[n]])), "")
+    found = next((by_name[n] for n in NAMES[kind] if n in by_name and _holds(kind, table[by_name[n]])), "")
+    if found or kind not in _TELLING:
+        return found
+    known = {*NAMES[kind]}
+    fitting = (name for name in by_name.values() if known & {*_parts(name)} and _holds(kind, table[name]))
+    return next(fitting, "")
 
 
 def _holds(kind: str, values: Sequence[Any]) -> bool:
@@ -134,7 +156,7 @@ def _holds(kind: str, values: Sequence[Any]) -> bool:
     if kind in ("rating", "money"):
         return sum(n is not None for n in numbers(given)) >= _MOSTLY * len(given)
     if kind == "text":
-        return _letters(given) > 1
+        return _letters(given) > 1 and (len(given) < 10 or len({str(v) for v in given}) > 2)  # yes and no are no texts
     return True
 
 

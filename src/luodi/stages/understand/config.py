@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from luodi.errors import ConfigError
 from luodi.messages import tr
@@ -29,7 +30,8 @@ class UnderstandSettings:
     query: str = ""
     """Of a database: a table's name, or a SELECT; the only table where not said."""
     engine: str = "auto"
-    """What reads the texts: e5-small, lexical (words and characters alone), or auto: the first that is there."""
+    """What reads the texts: e5-small, another encoder by its folder or its name on a hub (org/name; the mean of its
+    last layer), lexical (words alone), or auto: e5-small where it is there."""
     near_duplicates: float = 0.8
     """Jaccard similarity from which two messages are one, told twice; 1: only equal ones are."""
     fewest_users: int = 5
@@ -40,13 +42,18 @@ class UnderstandSettings:
     """Everything that is drawn at random is drawn from this."""
 
 
+def _may_be_encoder(name: str) -> bool:
+    return name in ("auto", "e5-small", "lexical") or Path(name).is_dir() or name.count("/") == 1
+
+
 def check_settings(settings: UnderstandSettings) -> None:
     """Raises ConfigError in one line."""
     rules = (
-        ("engine", settings.engine in ("auto", "e5-small", "lexical"), tr("one of auto, e5-small, lexical")),
+        ("engine", _may_be_encoder(settings.engine), tr("auto, e5-small, lexical, a folder or a name on a hub")),
         ("near_duplicates", 0.5 <= settings.near_duplicates <= 1, tr("from 0.5 to 1")),
         ("fewest_users", settings.fewest_users >= 1, tr("at least 1")),
         ("checks", settings.checks >= 1, tr("at least 1")),
+        ("seed", settings.seed >= 0, tr("at least 0")),
     )
     for name, holds, wanted in rules:
         if not holds:

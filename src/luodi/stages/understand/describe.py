@@ -108,7 +108,7 @@ def _need(messages: Messages, told: _Told, label: int, numbers: Array, fewest_us
         languages=_parts([script(messages.feedback[i].text) for i in members], weights),
         place=(round(float(told.places[label, 0]), 4), round(float(told.places[label, 1]), 4)),
         radius=round(float(told.radii[label]), 4), trend=told.trends[label], segments=told.segments[label],
-        money=None if money is None else float((money * messages.weights)[members].sum()),
+        money=None if money is None or not is_shown else float((money * messages.weights)[members].sum()),
     )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from luodi.stages.understand.needs import Change
 EXAMPLES = 30
 """Messages that a need is known again by."""
 LEVEL = 0.05
+NEAR = 0.5
+"""Of how near a need's examples are to one another, on average."""
 MET = 0.5
 """What is said less than half as often, and not by chance, counts as met."""
 GREW, SHRANK, SAME, APPEARED, LESS, GONE = "grew", "shrank", "same", "appeared", "met", "gone"
@@ -82,7 +84,10 @@ def compare(
     counts = {label: messages.num_speakers(label) for label in range(messages.grouping.count)}
     now = len(np.unique(messages.speakers))
     rows = [(place, pairs.get(i)) for i, place in enumerate(known)]
-    tests = [_test(counts.get(label, 0) if label is not None else 0, now, earlier, place) for place, label in rows]
+    near = _speakers_near(messages, points, owners)  # a need that is now a part of another one is still spoken of
+    tests = [
+        _test(near[i] if label is None else counts[label], now, earlier, place) for i, (place, label) in enumerate(rows)
+    ]
     rates = false_discovery_rates([p for _, p in tests])
     changes: dict[int, Change] = {}
     lost = []
@@ -104,6 +109,17 @@ def _examples(messages: Messages, label: int) -> tuple[str, ...]:
     centre = messages.points[core].mean(0)
     order = np.lexsort((core, -(messages.points[core] @ centre)))[:EXAMPLES]
     return tuple(messages.feedback[i].text for i in core[order])
+
+
+def _speakers_near(messages: Messages, points: Array, owners: Array) -> list[int]:
+    """Of each earlier need how many people say what its examples say: nearer to them than to those of other needs, and
+    at least half as near as they are to one another."""
+    were = centres_of(points, owners)
+    least = NEAR * np.bincount(owners, (points * were[owners]).sum(1)) / np.bincount(owners)
+    alike = messages.points @ were.T
+    nearest = alike.argmax(1)
+    said = alike[np.arange(len(alike)), nearest] >= least[nearest]
+    return [len(np.unique(messages.speakers[said & (nearest == place)])) for place in range(len(were))]
 
 
 def _matched(messages: Messages, points: Array, owners: Array) -> dict[int, int]:

@@ -12,10 +12,15 @@ from luodi.stages.understand.needs import Change, Need
 
 TOLD_NEEDS = 3
 _LEVEL = 0.05
+_NEW = 20.0
+"""Times as often; of more, nobody knows how many times."""
 
 
 def tell(messages: Messages, described: Described, lost: Sequence[Change], told: Iterable[str]) -> Iterator[str]:
     yield _first(messages, described)
+    rest = 1 - sum(need.share.value for need in described.needs)
+    if any(need.is_corrected for need in described.needs) and rest > 0.005:
+        yield tr("By your answers {share:.0%} of the messages belong to none of these needs.").format(share=rest)
     yield from _honesty(messages)
     if messages.grouping.is_stable:
         for need in described.needs[:TOLD_NEEDS]:
@@ -28,7 +33,7 @@ def tell(messages: Messages, described: Described, lost: Sequence[Change], told:
 def _first(messages: Messages, described: Described) -> str:
     confirmed = [need for need in described.needs if need.is_confirmed]
     whole = float(messages.weights.sum())
-    share = sum(need.num_messages for need in confirmed) / whole
+    share = sum(need.share.value if need.is_corrected else need.num_messages / whole for need in confirmed)
     return tr(
         "{messages} messages, {needs} needs: {confirmed} confirmed ({share:.0%} of the messages), {rest} unconfirmed."
     ).format(
@@ -55,9 +60,11 @@ def _say_need(need: Need) -> str:
     )  # fmt: skip
     if need.trend is None or need.trend.q > _LEVEL:
         return sentence
-    more = tr("{before} It is spoken of {ratio:.1f} times as often as before [{low:.1f}, {high:.1f}], q = {q:.3f}.")
-    ratio = need.trend.ratio
-    return more.format(before=sentence, ratio=ratio.value, low=ratio.low, high=ratio.high, q=need.trend.q)
+    ratio, q = need.trend.ratio, f"= {need.trend.q:.3f}" if need.trend.q >= 0.001 else "< 0.001"
+    if ratio.value >= _NEW:
+        return tr("{before} Before, it was hardly spoken of, q {q}.").format(before=sentence, q=q)
+    more = tr("{before} It is spoken of {ratio:.1f} times as often as before [{low:.1f}, {high:.1f}], q {q}.")
+    return more.format(before=sentence, ratio=ratio.value, low=ratio.low, high=ratio.high, q=q)
 
 
 def _changes(described: Described, lost: Sequence[Change]) -> Iterator[str]:

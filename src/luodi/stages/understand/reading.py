@@ -14,14 +14,13 @@ from luodi.core.types import Array
 from luodi.errors import DataError
 from luodi.messages import tr
 from luodi.modalities.text import Text
-from luodi.stages.understand.columns import Found, numbers
+from luodi.stages.understand.columns import USERS_TURN, Found, numbers
 from luodi.stages.understand.feedback import Feedback
 from luodi.stages.understand.times import times_of
 
 Fold = Callable[[Sequence[str], Sequence[str], Sequence[Array] | None, float], list[int]]
 """Given groups, fingerprints, pieces, threshold: for each place the smallest place of its group."""
 _SCALES = (1.0, 3.0, 5.0, 7.0, 10.0, 100.0)
-_USERS_TURN = ("user", "human", "客户", "用户")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +36,8 @@ def read_feedback(
 ) -> Read:
     """`table`: the values of each column, in the order of the file. Raises DataError where no text is left."""
     texts = [_text(value) for value in table[found.text]]
+    others = _of_others(table, found)
+    texts = ["" if place in others else text for place, text in enumerate(texts)]
     masked = [mask(text) for text in texts]
     kept = [place for place, text in enumerate(texts) if any(c.isalnum() for c in text)]
     if not kept:
@@ -52,14 +53,15 @@ def read_feedback(
         Feedback(
             row=place, text=masked[place].text, user=users[place], time=times[place], rating=ratings[place],
             money=money[place],
-            attachment=_cell(table, found.attachment, place),
-            segments={name: value for name in kinds if (value := _cell(table, name, place))},
+            attachment=mask(_cell(table, found.attachment, place)).text,
+            segments={name: mask(value).text for name in kinds if (value := _cell(table, name, place))},
         )
         for place in kept
     ]  # fmt: skip
     folded = _folded(rows, fold, near_duplicates)
     counts = sum((Counter(masked[place].counts) for place in kept), Counter())
-    notes = (*told, *scale, *_tell(len(texts), len(kept), len(folded), counts))
+    told += [tr("{count} rows are not what users said; they are left out.").format(count=len(others))] if others else []
+    notes = (*told, *scale, *_tell(len(texts) - len(others), len(kept), len(folded), counts, bool(found.user)))
     return Read(feedback=tuple(folded), notes=notes, num_rows=len(texts))
 
 
@@ -80,10 +82,16 @@ def _of_conversation(turns: Sequence[Any]) -> str:
     said = [
         _text(turn.get("content", turn.get("value", turn.get("message"))))
         for turn in turns
-        if isinstance(turn, Mapping) and str(turn.get("role", turn.get("from", "user"))).lower() in _USERS_TURN
+        if isinstance(turn, Mapping) and str(turn.get("role", turn.get("from", "user"))).lower() in USERS_TURN
     ] or [_text(turn.get("message")) for turn in turns if isinstance(turn, Mapping) and "message" in turn]
     said = [text for text in said if text]
     return "\n".join(dict.fromkeys((said[0], said[-1]))) if said else ""
+
+
+def _of_others(table: Mapping[str, Sequence[Any]], found: Found) -> frozenset[int]:
+    """Places of what assistants and agents said, where each row is a turn."""
+    turns = table[found.role] if found.role else ()
+    return frozenset(place for place, turn in enumerate(turns) if str(turn).strip().casefold() not in USERS_TURN)
 
 
 def _cell(table: Mapping[str, Sequence[Any]], name: str, place: int) -> str:
@@ -153,11 +161,15 @@ def _folded(rows: Sequence[Feedback], fold: Fold, threshold: float) -> list[Feed
     ]
 
 
-def _tell(num_rows: int, num_texts: int, num_kept: int, counts: Mapping[str, int]) -> Iterator[str]:
+def _tell(
+    num_rows: int, num_texts: int, num_kept: int, counts: Mapping[str, int], knows_users: bool
+) -> Iterator[str]:  # fmt: skip
     if num_texts < num_rows:
         yield tr("{count} of {all} rows hold no text.").format(count=num_rows - num_texts, all=num_rows)
     if num_kept < num_texts:
-        told = tr("{count} messages are near copies of another one of the same user; each counts with its weight.")
+        told = tr("{count} messages are near copies of another one; each counts with its weight.")
+        if knows_users:
+            told = tr("{count} messages are near copies of another one of the same user; each counts with its weight.")
         yield told.format(count=num_texts - num_kept)
     if counts:
         found = ", ".join(f"[{name}] {count}" for name, count in sorted(counts.items(), key=lambda pair: -pair[1]))

@@ -47,14 +47,15 @@ def read_texts(texts: Sequence[str], words: Sequence[Sequence[Word]], engine: st
     alone = tr("The texts were read word by word, without an encoder: what is said in other words is not put together.")
     if engine == LEXICAL or (engine == "auto" and not can_encode()):
         return Vectors(points=spoken, told=alone)
+    encoder = ENCODER if engine == "auto" else engine
     try:
-        meaning = centred(encode_texts(texts, ENCODER, cache))
+        meaning = centred(encode_texts(texts, encoder, cache))
     except LuodiError as error:
         if engine != "auto":
             raise
         say(str(error))
         return Vectors(points=spoken, told=alone)
-    told = tr("The texts were read by {name}, with their words beside it.").format(name=encoder_name(ENCODER))
+    told = tr("The texts were read by {name}, with their words beside it.").format(name=encoder_name(encoder))
     both = np.hstack([meaning * (1 - _SHARE**2) ** 0.5, spoken * _SHARE]).astype(np.float32)
     return Vectors(points=both, told=told)
 
