@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from luodi.core.types import Array
+from luodi.stages.understand import communities
 from luodi.stages.understand.agreement import adjusted_rand, best_overlaps
 from luodi.stages.understand.feedback import Feedback
 from luodi.stages.understand.feelings import feel
-from luodi.stages.understand.graph import _exact, build_graph, centred, nearest_neighbours
+from luodi.stages.understand.graph import Graph, _exact, build_graph, centred, nearest_neighbours
 from luodi.stages.understand.grouping import group
 from luodi.stages.understand.places import HEIGHT, place_needs, radius
 from luodi.stages.understand.segments import find_segments
@@ -213,3 +215,16 @@ def test_circles_of_the_map_do_not_cover_one_another() -> None:
         far = np.linalg.norm(places[:, None] - places[None], axis=2) + 10 * np.eye(count)
         assert (far >= 0.93 * (radii[:, None] + radii[None])).all()
         assert (place_needs(rng.normal(size=(count, 20)) * 0 + 1, sizes) >= 0).all()
+
+
+def test_what_a_large_group_shares_by_chance_is_no_stability(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+
+    def divided(graph: Graph, *_: object) -> Array:
+        return (rng.random(graph.num_nodes) < 0.1).astype(np.int64)
+
+    monkeypatch.setattr(communities, "divide", divided)
+    whole = Graph(edges=np.zeros((0, 2), np.int64), weights=np.zeros(0), num_nodes=2000)
+    level = communities.level_at(whole, communities.subsamples(whole, 4, 0), 1.0, 0)
+    assert level.count == 2
+    assert np.abs(level.stability).max() < 0.1  # nine tenths of everything overlap by 0.82 however they are drawn

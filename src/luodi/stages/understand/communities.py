@@ -34,7 +34,8 @@ class Level:
     labels: Array
     """n, from 0, the largest first."""
     stability: Floats
-    """Of each community: mean Jaccard similarity with what is found in subsamples (Hennig 2007)."""
+    """Of each community: mean Jaccard similarity with what is found in subsamples (Hennig 2007), of what lies above
+    chance: two random halves of everything have a third in common, two of its hundredths hardly anything."""
 
     @property
     def count(self) -> int:
@@ -91,7 +92,9 @@ def _level(drawn: Sequence[Subsample], resolution: float, seed: int, labels: Arr
     parts = [(s.kept, divide(s.graph, resolution, seed)) for s in drawn]
     overlaps = np.array([best_overlaps(labels[kept], part, count) for kept, part in parts])
     seen = np.isfinite(overlaps).sum(0)
-    stability = np.nansum(overlaps, axis=0) / np.maximum(seen, 1)
+    shares = np.bincount(labels, minlength=count) / len(labels)
+    chance = shares / (2 - shares)
+    stability = (np.nansum(overlaps, axis=0) / np.maximum(seen, 1) - chance) / (1 - chance)
     return Level(resolution=resolution, labels=labels, stability=stability)
 
 
