@@ -2,7 +2,7 @@
 time, all in turns:
 
     pip install --no-deps ctranslate2
-    python benchmarks/compress_peers.py examples/reviews --ours compressed/candidates/openvino-int8
+    python benchmarks/compress_peers.py examples/reviews --ours compressed/bundle
 
 Plain ONNX Runtime int8 and NNCF int8 are those libraries with their defaults on our export of the trained network,
 its vocabulary whole; CTranslate2 takes the encoder without its head, so it does a little less. Prints one table: wall
