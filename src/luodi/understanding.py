@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,6 +31,9 @@ from luodi.stages.understand.config import UnderstandSettings
 from luodi.stages.understand.earlier import Earlier
 from luodi.stages.understand.reading import Read, read_feedback
 from luodi.stages.understand.understand import Assigned, Understood
+
+if TYPE_CHECKING:
+    from luodi.stages.prepare.readers import Table
 
 REPORT, PAGE, NEEDS, ASSIGNED, KNOWN = "report.json", "report.html", "needs.json", "assign.parquet", "known.json"
 VERB = "understand"
@@ -57,7 +60,7 @@ def understood(source: str, settings: UnderstandSettings, out: Path, since: Path
     earlier = _earlier(since)
     inputs = {"source": feedbacks.identity, "checks": _identity(out / CHECKS), "since": earlier[0] if earlier else ""}
     told = {"verb": VERB, "inputs": inputs, "settings": asdict(settings), "code": code_version()}
-    key = hash_json(told)[:KEY_LENGTH]
+    key = hash_json({**told, "language": language()})[:KEY_LENGTH]  # findings are kept as they were said
 
     def work(folder: Path) -> None:
         began = time.perf_counter()
@@ -105,12 +108,27 @@ def read_source(source: str, query: str = "") -> Feedbacks:
 
     found = find_sources(source, Path())
     tables = [read_table(one) for one in found]
-    names = dict.fromkeys(name for table in tables for name in table.columns)
-    rows = [raw.cells for table in tables for raw in table.rows]
+    rows = [row for table in _alike([one.name for one in found], tables) for row in table]
+    names = dict.fromkeys(name for row in rows for name in row)
     notes = tuple(note for table in tables for note in table.notes)
     identity = hash_json([hash_file(path) for one in found for path in files_of(one)])
     columns = {name: [row.get(name) for row in rows] for name in names}
     return Feedbacks(name=Path(source).name, identity=identity, table=columns, notes=notes)
+
+
+def _alike(files: Sequence[str], tables: Sequence[Table]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """Rows of each table; where one calls a column otherwise than the first does, by the name that it has there."""
+    first: dict[str, str] = {}
+    for file, table in zip(files, tables, strict=True):
+        rows = [raw.cells for raw in table.rows]
+        if all(other.columns == table.columns for other in tables):
+            yield rows
+            continue
+        columns = {name: [row.get(name) for row in rows] for name in table.columns}
+        kinds = asdict(find_columns(columns, UnderstandSettings(), file))
+        first = first or kinds
+        called = {name: first[kind] or name for kind, name in kinds.items() if isinstance(name, str) and name}
+        yield [{called.get(name, name): value for name, value in row.items()} for row in rows]
 
 
 def feedback_of(feedbacks: Feedbacks, settings: UnderstandSettings) -> Read:

@@ -299,6 +299,11 @@ def test_tables_are_read_wherever_they_lie(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no table remark") as told:
         read_source(str(tmp_path / "f.db"), "remark")
     assert "remarks" in told.value.hint
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "1.csv").write_text("评论,评分\n很好用的,5\n太慢了吧,1\n", encoding="utf-8")
+    (tmp_path / "both" / "2.csv").write_text("score,comment\n3,so so I say\n", encoding="utf-8")
+    both = {"评论": ["很好用的", "太慢了吧", "so so I say"], "评分": ["5", "1", "3"]}
+    assert read_source(str(tmp_path / "both")).table == both
     (tmp_path / "no.xlsx").write_bytes(b"PK not a book")
     with pytest.raises(DataError, match="not an Excel file"):
         read_source(str(tmp_path / "no.xlsx"))

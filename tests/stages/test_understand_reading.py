@@ -160,6 +160,13 @@ def test_users_are_names_that_say_nothing_and_ratings_lie_between_0_and_1() -> N
     assert any("from 1 to 5" in note for note in made.notes)
 
 
+def test_a_named_column_of_numbers_holds_no_text() -> None:
+    table: dict[str, list[object]] = {"stars": [5, 4, 1] * 10, "remark": [f"remark {i}" for i in range(30)]}
+    wanted = UnderstandSettings(text="stars")
+    with pytest.raises(DataError, match="the column stars holds no text"):
+        read_feedback(table, find_columns(table, wanted, "f.csv"), group_places, 0.8, "f.csv")
+
+
 def test_a_column_without_texts_is_one_clear_line() -> None:
     with pytest.raises(DataError, match="holds no text"):
         read_feedback({"text": ["...", "!!"]}, Found(text="text"), group_places, 0.8, "f.csv")

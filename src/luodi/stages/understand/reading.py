@@ -39,7 +39,7 @@ def read_feedback(
     others = _of_others(table, found)
     texts = ["" if place in others else text for place, text in enumerate(texts)]
     masked = [mask(text) for text in texts]
-    kept = [place for place, text in enumerate(texts) if any(c.isalnum() for c in text)]
+    kept = [place for place, text in enumerate(texts) if any(c.isalpha() for c in text)]
     if not kept:
         message = tr("{file}: the column {name} holds no text.").format(file=file, name=found.text)
         hint = tr("Name another column: luodi understand FILE text=COLUMN")
