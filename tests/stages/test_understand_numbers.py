@@ -15,6 +15,7 @@ from luodi.stages.understand.feelings import feel
 from luodi.stages.understand.graph import Graph, _exact, build_graph, centred, nearest_neighbours
 from luodi.stages.understand.grouping import group
 from luodi.stages.understand.places import HEIGHT, place_needs, radius
+from luodi.stages.understand.quoting import choose_quotes
 from luodi.stages.understand.segments import find_segments
 from luodi.stages.understand.sizes import corrected, coverage, shares
 from luodi.stages.understand.trends import calendar_of, find_trends
@@ -228,3 +229,13 @@ def test_what_a_large_group_shares_by_chance_is_no_stability(monkeypatch: pytest
     level = communities.level_at(whole, communities.subsamples(whole, 4, 0), 1.0, 0)
     assert level.count == 2
     assert np.abs(level.stability).max() < 0.1  # nine tenths of everything overlap by 0.82 however they are drawn
+
+
+def test_quotes_are_of_different_users_even_where_the_core_is_one_s() -> None:
+    feedback = [Feedback(row=i, text=f"remark {i}", user="loud" if i < 8 else f"u{i}") for i in range(11)]
+    points = np.eye(11, 12, dtype=np.float32) * 0.2
+    points[:, 11] = 1
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    told = choose_quotes(feedback, np.arange(8), np.arange(11), points, ())
+    assert [quote.user for quote in told][0] == "loud"
+    assert len({quote.user for quote in told}) == len(told) == 4

@@ -86,14 +86,14 @@ def _nearest(centres: Array) -> Array:
 
 
 def _need(messages: Messages, told: _Told, label: int, numbers: Array, fewest_users: int) -> Need:
-    members, grouping = messages.members(label), messages.grouping
+    members, core, grouping = messages.members(label), messages.core(label), messages.grouping
     weights = messages.weights[members]
     is_shown = messages.num_speakers(label) >= fewest_users
     phrases = told.named[label] if is_shown else ()
     money = messages.money
     return Need(
         id=int(numbers[label]), names=names_of(phrases), phrases=phrases,
-        quotes=choose_quotes(messages.feedback, messages.core(label), messages.points, phrases) if is_shown else (),
+        quotes=choose_quotes(messages.feedback, core, members, messages.points, phrases) if is_shown else (),
         num_messages=round(float(weights.sum())),
         num_users=messages.num_speakers(label) if messages.knows_users else 0,
         share=told.shares[label], is_corrected=False, stability=float(grouping.stability[label]),

@@ -21,14 +21,17 @@ _SENTENCE = re.compile(r"[^。！？!?\n.]+(?:[。！？!?.]+|\n|$)")
 
 
 def choose_quotes(
-    feedback: Sequence[Feedback], members: Array, points: Array, phrases: Sequence[Phrase]
+    feedback: Sequence[Feedback], core: Array, members: Array, points: Array, phrases: Sequence[Phrase]
 ) -> tuple[Quote, ...]:
-    """`members`: places of those that a need is sure of; `points`: all as vectors of length 1. Maximal marginal
-    relevance (Carbonell and Goldstein 1998). Fewer than MOST where not so many users have spoken."""
-    centre = points[members].mean(0)
-    near = points[members] @ (centre / max(float(np.linalg.norm(centre)), 1e-9))
-    order = members[np.lexsort((members, -near))]
-    likely = _one_a_user(feedback, order)[:_CANDIDATES]
+    """`core`: places of those that a need is sure of, which are quoted first; `members`: of all; `points`: all as
+    vectors of length 1. Maximal marginal relevance (Carbonell and Goldstein 1998). Fewer than MOST where not so many
+    users have spoken."""
+    centre = points[core].mean(0)
+    near = points[members] @ centre
+    order = members[np.lexsort((members, -near, ~np.isin(members, core)))]
+    likely = _one_a_user(feedback, order)
+    sure = np.isin(likely, core).sum()
+    likely = likely[: max(min(int(sure), _CANDIDATES), MOST)]
     alike = points[likely] @ points[likely].T
     nearness = points[likely] @ centre
     chosen: list[int] = []
