@@ -33,6 +33,7 @@ from luodi.core.types import Array
 from luodi.models.embedding import PREFIX, open_encoder
 from luodi.models.source import resolve
 from luodi.stages.prepare.near_duplicates import group_places
+from luodi.stages.understand.agreement import contingency
 from luodi.stages.understand.columns import find_columns
 from luodi.stages.understand.config import UnderstandSettings
 from luodi.stages.understand.grouping import group
@@ -141,7 +142,7 @@ def sizes(name: str, cache: Path) -> str:
     texts, labels = SETS[name]()
     truth = np.unique(labels, return_inverse=True)[1]
     found = group(read_texts(texts, [words_of(text) for text in texts], "e5-small", cache / f"{name}.npz").points)
-    table = counts(truth, found.labels)
+    table = contingency(truth, found.labels)
     kinds, needs = linear_sum_assignment(-table)
     need_of = np.full(len(table), -1)
     need_of[kinds] = needs
@@ -245,19 +246,13 @@ def row(name: str, by: str, truth: Array, labels: Array, seconds: tuple[float, f
 
 def accuracy(truth: Array, labels: Array) -> float:
     """Of the best one-to-one match of needs and classes."""
-    table = counts(truth, labels)
+    table = contingency(truth, labels)
     rows, columns = linear_sum_assignment(-table)
     return float(table[rows, columns].sum() / len(truth))
 
 
 def purity(truth: Array, labels: Array, mask: Array) -> float:
-    return float(counts(truth[mask], labels[mask]).max(0).sum() / max(mask.sum(), 1)) if mask.any() else float("nan")
-
-
-def counts(truth: Array, labels: Array) -> Array:
-    table = np.zeros((int(truth.max()) + 1, int(labels.max()) + 1))
-    np.add.at(table, (truth, labels), 1)
-    return table
+    return float(contingency(truth[mask], labels[mask]).max(0).sum() / mask.sum()) if mask.any() else float("nan")
 
 
 def renumbered(labels: Sequence[int]) -> Array:

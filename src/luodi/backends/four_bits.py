@@ -16,6 +16,12 @@ NEAR = 1e-3
 """Of a block's largest weight: weights were rounded to float16 when they were multiplied out."""
 
 
+def in_bytes(places: Array) -> Array:
+    """Numbers from 0 to 15, two to a byte along the last axis, the first in its lower half."""
+    made: Array = places[..., 0::2] | places[..., 1::2] << 4
+    return made
+
+
 def packed(table: Array) -> tuple[Array, Array] | None:
     """Whole numbers from -8 to 7, rows x blocks x 32, and their scales, rows x blocks, in float16. None where that
     would be another table."""

@@ -167,12 +167,12 @@ def is_table(weight: TensorProto) -> bool:
 
 
 def _int4_lookup(model: ModelProto, gather: NodeProto, steps: Array, scales: Array) -> list[NodeProto]:
-    """One operator that gathers and multiplies out, two steps to a byte, the first in its lower half."""
+    """One operator that gathers and multiplies out."""
     onnx = need("onnx")
     (name, ids), out = gather.input, gather.output[0]
     raised = (steps + 8).astype(np.uint8).reshape(len(steps), -1)
     existing = {w.name for w in model.graph.initializer}
-    for suffix, array in (("int4", raised[:, 0::2] | raised[:, 1::2] << 4), ("scale", scales)):
+    for suffix, array in (("int4", four_bits.in_bytes(raised)), ("scale", scales)):
         if f"{name}.{suffix}" not in existing:
             model.graph.initializer.append(onnx.numpy_helper.from_array(array, f"{name}.{suffix}"))
     if all(told.domain != MICROSOFT for told in model.opset_import):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from luodi.backends import need
+from luodi.backends.four_bits import in_bytes
 from luodi.backends.onnx import MICROSOFT, MODEL, is_table, keep_used
 from luodi.core.types import Array
 
@@ -117,16 +118,14 @@ def _int8(weight: Array) -> Sequence[Array]:
 
 
 def _int4(weight: Array) -> Sequence[Array]:
-    """Two weights to a byte, the first in its lower half; what stands for 0 is one of the 16 values of each block."""
+    """Two weights to a byte; what stands for 0 is one of the 16 values of each block."""
     apart = _in_blocks(weight, BLOCKS[4])
     low, high = np.minimum(apart.min(-1), 0), np.maximum(apart.max(-1), 0)
     scales = np.maximum(high - low, 1e-12).astype(np.float32) / np.float32(15)
     zeros = np.rint(-low / scales)
     places = np.clip(np.rint(apart / scales[..., None]) + zeros[..., None], 0, 15).astype(np.uint8)
     pairs = np.pad(zeros, ((0, 0), (0, zeros.shape[1] % 2))).astype(np.uint8)
-    return (
-        places[..., 0::2] | places[..., 1::2] << 4, scales, (pairs[:, 0::2] | pairs[:, 1::2] << 4)
-    )  # fmt: skip
+    return in_bytes(places), scales, in_bytes(pairs)
 
 
 def _in_blocks(weight: Array, size: int) -> Array:

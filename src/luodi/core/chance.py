@@ -12,6 +12,8 @@ from luodi.core.types import Array, Floats
 
 Z = 1.959964
 """Of the normal distribution, 2.5 % lie above it."""
+LEVEL = 0.05
+"""What is less likely by chance is called a find."""
 
 
 def wilson(share: float, n: float) -> tuple[float, float]:

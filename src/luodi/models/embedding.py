@@ -46,10 +46,15 @@ def can_encode() -> bool:
 
 
 def encoder_name(name: str) -> str:
-    """Model and engine: vectors of two engines are not quite the same; nor are those of a folder that has changed."""
+    """Model and engine, as they are told."""
+    return f"{name}, {'OpenVINO int8' if _is_int8(name) else 'torch fp32'}"
+
+
+def encoder_identity(name: str) -> str:
+    """Vectors of two engines are not quite the same; nor are those of a folder that has changed, which is read here."""
     weights = sorted(Path(name).rglob("*.safetensors")) if Path(name).is_dir() else []
-    content = f" {hash_json([hash_file(path) for path in weights])[:KEY_LENGTH]}" if weights else ""
-    return f"{name}{content}, {'OpenVINO int8' if _is_int8(name) else 'torch fp32'}"
+    content = hash_json([hash_file(path) for path in weights])[:KEY_LENGTH] if weights else ""
+    return f"{encoder_name(name)} {content}".rstrip()
 
 
 def _is_int8(name: str) -> bool:

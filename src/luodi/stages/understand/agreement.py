@@ -7,9 +7,9 @@ import numpy as np
 from luodi.core.types import Array, Floats
 
 
-def contingency(a: Array, b: Array) -> Floats:
-    """Counts, kinds of `a` x kinds of `b`; both from 0."""
-    table = np.zeros((int(a.max()) + 1, int(b.max()) + 1))
+def contingency(a: Array, b: Array, num_rows: int = 0, num_columns: int = 0) -> Floats:
+    """Counts, kinds of `a` x kinds of `b`; both from 0, and as many as occur where no larger number is said."""
+    table = np.zeros((max(num_rows, int(a.max()) + 1), max(num_columns, int(b.max()) + 1)))
     np.add.at(table, (a, b), 1)
     return table
 
@@ -30,8 +30,7 @@ def adjusted_rand(a: Array, b: Array) -> float:
 def best_overlaps(whole: Array, part: Array, count: int) -> Floats:
     """For each of `count` kinds in `whole`, the largest Jaccard similarity with a kind of `part`; nan where none of its
     members is left."""
-    table = np.zeros((count, int(part.max()) + 1))
-    np.add.at(table, (whole, part), 1)
+    table = contingency(whole, part, count)
     rows, columns = table.sum(1, keepdims=True), table.sum(0, keepdims=True)
     best: Floats = (table / np.maximum(rows + columns - table, 1)).max(1)
     return np.where(rows[:, 0] > 0, best, np.nan)

@@ -36,6 +36,15 @@ class Described:
     numbers: Array
     """k: of each group its need's number."""
 
+    @property
+    def confirmed_share(self) -> float:
+        """Of all messages, those in confirmed needs; as people put it right, where they have."""
+        whole = sum(need.num_messages for need in self.needs)
+        return sum(
+            need.share.value if need.is_corrected else need.num_messages / whole
+            for need in self.needs if need.is_confirmed
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Told:
@@ -51,6 +60,8 @@ class _Told:
     radii: Floats
     nearest: Array
     """k x up to NEIGHBOURS labels."""
+    money: Floats | None
+    """n: what each message brings, with its weight."""
 
 
 def describe(messages: Messages, fewest_users: int) -> Described:
@@ -59,13 +70,14 @@ def describe(messages: Messages, fewest_users: int) -> Described:
     trends = find_trends(messages.calendar, labels, count, weights)
     sized = shares(labels, count, weights, messages.speakers)
     sizes = np.array([m.value for m in sized])
-    centres = centres_of(messages.points, labels)
+    centres, money = centres_of(messages.points, labels), messages.money
     told = _Told(
         named=name_needs(phrases, messages.feedback, labels, fewest_users), shares=sized, trends=trends,
-        ranked=rank_needs(labels, count, weights, messages.speakers, messages.feelings, messages.money, trends),
+        ranked=rank_needs(labels, count, weights, messages.speakers, messages.feelings, money, trends),
         segments=find_segments(messages.feedback, labels, count, messages.speakers),
         details=_details(messages, phrases, fewest_users),
         places=place_needs(centres, sizes), radii=radius(sizes), nearest=_nearest(centres),
+        money=None if money is None else money * weights,
     )  # fmt: skip
     order = _order(told.ranked, messages.grouping.is_confirmed)
     numbers = np.empty(count, np.int64)
@@ -90,7 +102,6 @@ def _need(messages: Messages, told: _Told, label: int, numbers: Array, fewest_us
     weights = messages.weights[members]
     is_shown = messages.num_speakers(label) >= fewest_users
     phrases = told.named[label] if is_shown else ()
-    money = messages.money
     return Need(
         id=int(numbers[label]), names=names_of(phrases), phrases=phrases,
         quotes=choose_quotes(messages.feedback, core, members, messages.points, phrases) if is_shown else (),
@@ -108,7 +119,7 @@ def _need(messages: Messages, told: _Told, label: int, numbers: Array, fewest_us
         languages=_parts([script(messages.feedback[i].text) for i in members], weights),
         place=(round(float(told.places[label, 0]), 4), round(float(told.places[label, 1]), 4)),
         radius=round(float(told.radii[label]), 4), trend=told.trends[label], segments=told.segments[label],
-        money=None if money is None or not is_shown else float((money * messages.weights)[members].sum()),
+        money=float(told.money[members].sum()) if told.money is not None and is_shown else None,
     )  # fmt: skip
 
 

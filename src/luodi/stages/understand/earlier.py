@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from luodi.core.chance import false_discovery_rates, share_ratio
+from luodi.core.chance import LEVEL, false_discovery_rates, share_ratio
 from luodi.core.measure import Measure
 from luodi.core.types import Array, Floats
+from luodi.stages.understand.agreement import contingency
 from luodi.stages.understand.describe import Described
 from luodi.stages.understand.grouping import centres_of, nearest_centre
 from luodi.stages.understand.messages import Messages
@@ -17,7 +18,6 @@ from luodi.stages.understand.needs import Change
 
 EXAMPLES = 30
 """Messages that a need is known again by."""
-LEVEL = 0.05
 NEAR = 0.5
 """Of how near a need's examples are to one another, on average."""
 MET = 0.5
@@ -142,8 +142,7 @@ def _mutual(forward: Floats, backward: Floats) -> Iterator[tuple[int, int]]:
 
 
 def _votes(owners: Array, labels: Array, count: int, num_labels: int) -> Floats:
-    table = np.zeros((count, num_labels))
-    np.add.at(table, (owners, labels), 1.0)
+    table = contingency(owners, labels, count, num_labels)
     shares: Floats = table / np.maximum(table.sum(1, keepdims=True), 1)
     return shares
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from luodi.core.chance import LEVEL
 from luodi.messages import language, tr
 from luodi.stages.understand.describe import Described
 from luodi.stages.understand.earlier import APPEARED, GREW, LESS, SHRANK, tell_names
@@ -11,7 +12,6 @@ from luodi.stages.understand.messages import Messages
 from luodi.stages.understand.needs import Change, Need
 
 TOLD_NEEDS = 3
-_LEVEL = 0.05
 _NEW = 20.0
 """Times as often; of more, nobody knows how many times."""
 
@@ -33,11 +33,10 @@ def tell(messages: Messages, described: Described, lost: Sequence[Change], told:
 def _first(messages: Messages, described: Described) -> str:
     confirmed = [need for need in described.needs if need.is_confirmed]
     whole = float(messages.weights.sum())
-    share = sum(need.share.value if need.is_corrected else need.num_messages / whole for need in confirmed)
     return tr(
         "{messages} messages, {needs} needs: {confirmed} confirmed ({share:.0%} of the messages), {rest} unconfirmed."
     ).format(
-        messages=round(whole), needs=len(described.needs), confirmed=len(confirmed), share=share,
+        messages=round(whole), needs=len(described.needs), confirmed=len(confirmed), share=described.confirmed_share,
         rest=len(described.needs) - len(confirmed),
     )  # fmt: skip
 
@@ -58,7 +57,7 @@ def _say_need(need: Need) -> str:
         id=need.id, name=need.name(language()), share=need.share.value, low=need.share.low, high=need.share.high,
         bad=need.urgency.value,
     )  # fmt: skip
-    if need.trend is None or need.trend.q > _LEVEL:
+    if need.trend is None or need.trend.q > LEVEL:
         return sentence
     ratio, q = need.trend.ratio, f"= {need.trend.q:.3f}" if need.trend.q >= 0.001 else "< 0.001"
     if ratio.value >= _NEW:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from luodi.core.chance import LEVEL
 from luodi.core.measure import Measure
 from luodi.core.types import Array, Floats
 from luodi.stages.understand.feelings import Feelings
 from luodi.stages.understand.needs import Opportunity, Trend
 
 DRAWS = 200
-LEVEL = 0.05
-"""A trend that is less sure is none."""
 MOST = 4.0
 """Growth and value count at most so many times, and at least one over it: one rich customer is no market."""
 FACTORS = ("size", "severity", "growth", "value", "unmet")

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from luodi.core.chance import false_discovery_rates, share_ratio
+from luodi.core.chance import LEVEL, false_discovery_rates, share_ratio
 from luodi.core.measure import Measure
 from luodi.core.types import Array, Floats
 from luodi.stages.understand.feedback import Feedback
 from luodi.stages.understand.needs import Segment
 
 FEWEST_IN_SEGMENT, FEWEST_HITS = 20, 5
-LEVEL = 0.05
 MOST = 4
 
 

@@ -149,10 +149,9 @@ def _numbers(messages: Messages, described: Described) -> Mapping[str, Measure]:
         "messages": whole, "users": len(np.unique(messages.speakers)) if messages.knows_users else None,
         "needs": len(described.needs), "confirmed_needs": len(confirmed),
     }  # fmt: skip
-    in_confirmed = sum(need.num_messages for need in confirmed) / whole
     return {
         **{name: Measure.exact(float(count)) for name, count in counts.items() if count is not None},
-        "confirmed_share": Measure.exact(in_confirmed, n=round(whole)),
+        "confirmed_share": Measure.exact(described.confirmed_share, n=round(whole)),
         "agreement": Measure(value=agreed.value, low=agreed.low, high=agreed.high, n=len(messages.feedback)),
         "agreement_floor": Measure.exact(agreed.floor, n=len(messages.feedback)),
     }

@@ -18,7 +18,7 @@ from luodi.core.store import write_atomically
 from luodi.core.types import Array, Floats
 from luodi.errors import LuodiError
 from luodi.messages import tr
-from luodi.models.embedding import can_encode, encoder_name, open_encoder
+from luodi.models.embedding import can_encode, encoder_identity, encoder_name, open_encoder
 from luodi.stages.understand.graph import centred
 from luodi.stages.understand.words import Word
 
@@ -63,7 +63,7 @@ def read_texts(texts: Sequence[str], words: Sequence[Sequence[Word]], engine: st
 def encode_texts(texts: Sequence[str], name: str, cache: Path) -> Floats:
     """n x d. Each text is read once: `cache` holds what was read, by its fingerprint, also by a run that stopped."""
     known = _read_cache(cache)
-    made_by = encoder_name(name)
+    made_by = encoder_identity(name)
     keys = [_fingerprint(f"{made_by}\0{text}") for text in texts]
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
     missing = sorted((i for key, i in first.items() if key not in known), key=lambda i: (len(texts[i]), i))
