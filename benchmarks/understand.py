@@ -233,7 +233,7 @@ def encoders(rounds: int = 3) -> None:
 def as_read(texts: Sequence[str]) -> Read:
     table = {"text": list(texts)}
     settings = UnderstandSettings(text="text")
-    return read_feedback(table, find_columns(table, settings, "texts"), group_places, 0.8, "texts")
+    return read_feedback(table, find_columns(table, settings, "texts"), group_places, settings, "texts")
 
 
 def row(name: str, by: str, truth: Array, labels: Array, seconds: tuple[float, float] | None) -> str:

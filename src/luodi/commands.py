@@ -140,6 +140,7 @@ def serve(folder: str = ".", *settings: str, host: str = "", port: int = -1) -> 
     else:
         project = _open(folder, settings)
         bundle, told = deployable(project), project.settings["serve"]
+        told = replace(told, traffic=str(project.folder / told.traffic) if told.traffic else "")
     stage(bundle, replace(told, host=host or told.host, port=told.port if port < 0 else port))
     return Report(verb="serve", verdict=Verdict.DONE, bundle=str(bundle))
 

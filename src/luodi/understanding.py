@@ -139,7 +139,7 @@ def feedback_of(feedbacks: Feedbacks, settings: UnderstandSettings) -> Read:
     told = tuple(tell_columns(found, feedbacks.table))
     for line in told:
         say(line)
-    read = read_feedback(feedbacks.table, found, group_places, settings.near_duplicates, feedbacks.name)
+    read = read_feedback(feedbacks.table, found, group_places, settings, feedbacks.name)
     return replace(read, notes=(*told, *feedbacks.notes, *read.notes))
 
 

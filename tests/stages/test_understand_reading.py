@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 import pytest
 
 from luodi.core.personal import mask
-from luodi.errors import DataError
+from luodi.errors import ConfigError, DataError
 from luodi.stages.prepare.near_duplicates import group_places
 from luodi.stages.understand.columns import Found, find_columns, tell_columns
-from luodi.stages.understand.config import UnderstandSettings
+from luodi.stages.understand.config import UnderstandSettings, check_settings
 from luodi.stages.understand.reading import Read, read_feedback
 from luodi.stages.understand.times import times_of
 
 NO_SETTINGS = UnderstandSettings()
 
 
-def read(table: dict[str, list[object]], threshold: float = 0.8) -> Read:
-    return read_feedback(table, find_columns(table, NO_SETTINGS, "f.csv"), group_places, threshold, "f.csv")
+def read(table: dict[str, list[object]], settings: UnderstandSettings = NO_SETTINGS) -> Read:
+    return read_feedback(table, find_columns(table, settings, "f.csv"), group_places, settings, "f.csv")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_of_a_conversation_turn_by_turn_only_what_users_said_is_read() -> None:
         "role": ["user", "assistant"] * 20, "content": [f"message {i} about exports" for i in range(40)],
         "ts": [f"2026-03-{i % 28 + 1:02d} 10:00" for i in range(40)],
     }  # fmt: skip
-    found = read(table, threshold=1)
+    found = read(table, UnderstandSettings(near_duplicates=1))
     assert [f.row for f in found.feedback] == list(range(0, 40, 2))
     assert all(f.time for f in found.feedback)
     assert "20 rows are not what users said; they are left out." in found.notes
@@ -123,11 +123,41 @@ def test_a_column_that_is_not_there_and_no_text_at_all() -> None:
         find_columns({"a": [1, 2, 3], "b": ["2024-01-01"] * 3}, NO_SETTINGS, "f.csv")
 
 
+def test_a_language_is_what_the_file_says_and_else_read_off_the_text() -> None:
+    table = {"text": ["好用的软件", "good app", "bon outil", "nice"], "locale": ["zh-CN", "英语", "fr_FR", ""]}
+    made = read({name: values * 5 for name, values in table.items()}, UnderstandSettings(near_duplicates=1)).feedback
+    assert [f.language for f in made] == ["zh", "en", "fr", ""]
+    assert [f.segments.get("locale", "") for f in made] == ["zh", "en", "fr", ""]
+
+
+@pytest.mark.parametrize(
+    ("given", "scale", "read_as", "told"),
+    [
+        ([7, 4], [], [1.0, 0.5], "from 1 to 7"),
+        ([7, 4], [0.0, 10.0], [0.7, 0.4], "from 0 to 10"),
+        ([1, 5], [5.0, 1.0], [1.0, 0.0], "from 5 to 1"),
+        ([11, 3], [0.0, 10.0], [1.0, 0.3], "1 ratings lie outside"),
+    ],
+)
+def test_a_scale_may_be_said(given: list[object], scale: list[float], read_as: list[float], told: str) -> None:
+    made = read({"text": ["good app", "bad app"], "stars": given}, UnderstandSettings(rating_scale=scale))
+    assert [f.rating for f in made.feedback] == pytest.approx(read_as)
+    assert any(told in note for note in made.notes)
+
+
+@pytest.mark.parametrize("scale", [[1.0], [1.0, 2.0, 3.0], [3.0, 3.0]])
+def test_a_scale_has_two_ends(scale: list[float], both_languages: str) -> None:
+    with pytest.raises(ConfigError, match="rating_scale"):
+        check_settings(UnderstandSettings(rating_scale=scale))
+
+
 def test_times_are_read_as_people_write_them() -> None:
     expected = datetime(2024, 5, 26, tzinfo=UTC)
     for written in ("2024-05-26", "2024/5/26", "2024年5月26日", "26.05.2024", "5/26/2024", "20240526", "May 26, 2024",
                     "1716681600", "1716681600000", expected.replace(tzinfo=None)):  # fmt: skip
         assert times_of([written, written]).times == (expected, expected), written
+    for written in ("2024-05-26T08:30:00.250+00:00", "2024-05-26 08:30:00.250", "2024/05/26 08:30:00.25"):
+        assert times_of([written]).times == (expected.replace(hour=8, minute=30, microsecond=250_000),), written
     assert times_of(["5/6/2024", "5/7/2024"]).is_ambiguous
     assert not times_of(["5/6/2024", "5/27/2024"]).is_ambiguous
     assert times_of(["yesterday", None]).times == (None, None)
@@ -164,9 +194,9 @@ def test_a_named_column_of_numbers_holds_no_text() -> None:
     table: dict[str, list[object]] = {"stars": [5, 4, 1] * 10, "remark": [f"remark {i}" for i in range(30)]}
     wanted = UnderstandSettings(text="stars")
     with pytest.raises(DataError, match="the column stars holds no text"):
-        read_feedback(table, find_columns(table, wanted, "f.csv"), group_places, 0.8, "f.csv")
+        read_feedback(table, find_columns(table, wanted, "f.csv"), group_places, wanted, "f.csv")
 
 
 def test_a_column_without_texts_is_one_clear_line() -> None:
     with pytest.raises(DataError, match="holds no text"):
-        read_feedback({"text": ["...", "!!"]}, Found(text="text"), group_places, 0.8, "f.csv")
+        read_feedback({"text": ["...", "!!"]}, Found(text="text"), group_places, NO_SETTINGS, "f.csv")

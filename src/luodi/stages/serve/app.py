@@ -25,6 +25,7 @@ from luodi.stages.serve.config import ServeSettings
 from luodi.stages.serve.metrics import Metrics
 from luodi.stages.serve.openapi import describe_api
 from luodi.stages.serve.page import PAGE_HEADERS, page
+from luodi.stages.serve.traffic import Traffic
 from luodi.stages.serve.writing import EVENTS, Wish, event, split_wish, write
 
 REHEARSAL = "x-luodi-rehearsal"
@@ -48,6 +49,8 @@ class Opened:
 
     bundle: Bundle[Any, Any]
     batcher: Batcher[Any, Any]
+    traffic: Traffic | None = None
+    """Where it is written down what was asked and answered."""
 
 
 class App:
@@ -68,8 +71,8 @@ class App:
         self.secret = secrets.token_urlsafe(24)
         self.metrics = Metrics()
 
-    def open(self, bundle: Bundle[Any, Any], batcher: Batcher[Any, Any]) -> None:
-        self._opened = Opened(bundle, batcher)
+    def open(self, opened: Opened) -> None:
+        self._opened = opened
 
     def asgi(self) -> Any:
         routes = [
@@ -147,6 +150,7 @@ class App:
             return self._streamed(opened, wish, asked.inputs[0])
         answering = opened.batcher.ask(asked.inputs) if wish is None else self._written(opened, wish, asked.inputs)
         answers = await self._ask(call, answering)
+        self._note(opened, asked.inputs, answers)
         wires, model = _wires(opened.bundle, answers), _model_of(opened.bundle)
         return as_json({"output": wires[0], "model": model} if asked.is_single else {"outputs": wires, "model": model})
 
@@ -175,6 +179,7 @@ class App:
         try:
             async for told in self._write(opened, wish, value):
                 if isinstance(told, Prediction):
+                    self._note(opened, [value], [told])
                     yield event({"output": _wires(opened.bundle, [told])[0], "model": _model_of(opened.bundle)})
                 elif told:
                     yield event({"piece": told})
@@ -186,6 +191,13 @@ class App:
         finally:
             self.in_flight -= 1
             self.writing -= 1
+
+    def _note(self, opened: Opened, inputs: Sequence[Any], answers: Sequence[Prediction[Any]]) -> None:
+        """What the service asks itself before it is ready is no traffic."""
+        if opened.traffic and self.phase is not Phase.STARTING:
+            task = opened.bundle.task
+            wires = [task.input.encode(value) for value in inputs]
+            opened.traffic.note(wires, answers_on_wire(task, answers), opened.bundle.identity)
 
     def _require_place(self) -> None:
         """As many answers are written at once as inputs may wait."""

@@ -28,6 +28,11 @@ class ServeSettings:
     """/health/progress says 503 where a forward pass takes longer."""
     drain_s: float = 30.0
     """On SIGTERM, the longest that requests under way may take to finish."""
+    traffic: str = ""
+    """A file of SQLite, in the project's folder, in which inputs and answers are kept for `luodi understand`: texts
+    alone, and without personal data that has a form. Empty: nothing is kept."""
+    max_traffic: int = 100_000
+    """Rows in it; the oldest make place."""
     threads: int | None = None
     """Processor threads of the model; all where it is not set."""
 

@@ -37,6 +37,7 @@ class Metrics:
         self._request_s = Histogram(SECONDS)
         self._batch_s = Histogram(SECONDS)
         self._batch_size = Histogram(SIZES)
+        self._traffic: Counter[str] = Counter()
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """`path` is a route of ours: a label that strangers choose would grow without end."""
@@ -48,6 +49,10 @@ class Metrics:
         self._batch_size.observe(size)
         self._batch_s.observe(seconds)
 
+    def traffic(self, fate: str, count: int) -> None:
+        """`fate`: "kept" or "lost"."""
+        self._traffic[fate] += count
+
     def render(self, *, waiting: int, in_flight: int, is_ready: bool) -> str:
         return "\n".join(self._lines(waiting, in_flight, is_ready)) + "\n"
 
@@ -58,6 +63,10 @@ class Metrics:
         yield from self._request_s.lines("luodi_predict_seconds")
         yield from self._batch_s.lines("luodi_batch_seconds")
         yield from self._batch_size.lines("luodi_batch_inputs")
+        if self._traffic:
+            yield "# TYPE luodi_traffic_total counter"
+            for fate, count in sorted(self._traffic.items()):
+                yield f'luodi_traffic_total{{fate="{fate}"}} {count}'
         for name, value in (("queue_inputs", waiting), ("requests_in_flight", in_flight), ("ready", int(is_ready))):
             yield f"# TYPE luodi_{name} gauge"
             yield f"luodi_{name} {value}"

@@ -25,10 +25,11 @@ from luodi.core.progress import say
 from luodi.core.store import leased
 from luodi.errors import ConfigError, ResourceError, UsageError
 from luodi.messages import tr
-from luodi.stages.serve.app import App, Phase, longest_body
+from luodi.stages.serve.app import App, Opened, Phase, longest_body
 from luodi.stages.serve.batcher import Batcher, Worker
 from luodi.stages.serve.config import ServeSettings
 from luodi.stages.serve.rehearsal import rehearse
+from luodi.stages.serve.traffic import Traffic, keeping, require_text
 
 KEY = "LUODI_API_KEY"
 # Clients that keep their connection open and send without pause are given this long to learn that it closes.
@@ -55,6 +56,7 @@ class Service:
         self._key = os.environ.get(KEY, "")
         self._worker = Worker("luodi-engine")
         self._stranger = Worker("luodi-rehearsal")
+        self._writer = Worker("luodi-traffic")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._server: HttpServer | None = None
@@ -72,34 +74,47 @@ class Service:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         app = App(self._settings, self._key, self._worker)
+        traffic = self._traffic(app)
         with (
-            running(self._worker), running(self._stranger), stopped_by_signals(self.stop),
+            running(self._worker), running(self._stranger), running(self._writer), stopped_by_signals(self.stop),
             listening(self._settings.host, self._settings.port) as listener, leased(self._folder),
         ):  # fmt: skip
-            during = partial(self._until_stopped, app, listener)
+            during = partial(self._until_stopped, app, listener, traffic)
             await run_server(app.asgi(), listener, self._settings.drain_s, during)
 
-    async def _until_stopped(self, app: App, listener: socket.socket, server: HttpServer) -> None:
-        self._server = server
-        living = asyncio.create_task(self._live(app, listener))
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait((living, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if living.done():  # it never ends by itself but by an error
-                living.result()
-            await self._drain(app, server)
-        finally:
-            living.cancel()
-            stopping.cancel()
+    def _traffic(self, app: App) -> Traffic | None:
+        if not self._settings.traffic:
+            return None
+        made = Traffic(Path(self._settings.traffic), self._settings.max_traffic, self._writer, app.metrics.traffic)
+        made.open()
+        return made
 
-    async def _live(self, app: App, listener: socket.socket) -> None:
+    async def _until_stopped(
+        self, app: App, listener: socket.socket, traffic: Traffic | None, server: HttpServer
+    ) -> None:
+        self._server = server
+        async with keeping(traffic):
+            living = asyncio.create_task(self._live(app, listener, traffic))
+            stopping = asyncio.create_task(self._stopping.wait())
+            try:
+                await asyncio.wait((living, stopping), return_when=asyncio.FIRST_COMPLETED)
+                if living.done():  # it never ends by itself but by an error
+                    living.result()
+                await self._drain(app, server)
+            finally:
+                living.cancel()
+                stopping.cancel()
+
+    async def _live(self, app: App, listener: socket.socket, traffic: Traffic | None) -> None:
         """Open, rehearse, and feed the engine for ever."""
         bundle = await self._worker.do(partial(open_bundle, self._folder, threads=self._settings.threads))
         batcher: Batcher[Any, Any] = Batcher(
             self._worker, bundle.predict, max_queue=self._settings.max_queue, max_batch=self._settings.max_batch,
             observe=app.metrics.batch,
         )  # fmt: skip
-        app.open(bundle, batcher)
+        if traffic:
+            require_text(bundle.task.input)
+        app.open(Opened(bundle, batcher, traffic))
         feeding = asyncio.create_task(batcher.run())
         try:
             await self._rehearse(app, bundle, listener)
@@ -142,7 +157,7 @@ class Service:
 
 
 def check_settings(settings: ServeSettings) -> None:
-    counts = ("max_queue", "max_batch", "max_inputs", "max_new_tokens", "max_body_bytes")
+    counts = ("max_queue", "max_batch", "max_inputs", "max_new_tokens", "max_body_bytes", "max_traffic")
     for name in (*counts, "deadline_ms", "progress_ms"):
         told = getattr(settings, name)
         if told is not None and told < 1:

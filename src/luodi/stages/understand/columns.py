@@ -27,11 +27,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "rating": ("rating", "score", "stars", "star", "nps", "satisfaction", "评分", "星级", "打分", "满意度", "得分"),
     "money": ("revenue", "arr", "mrr", "amount", "ltv", "spend", "contractvalue", "收入", "金额", "消费", "消费金额",
               "合同额", "客单价", "年费"),
+    "language": ("language", "lang", "locale", "languagecode", "语言", "语种"),
     "source": ("source", "channel", "platform", "来源", "渠道", "平台"),
     "attachment": ("attachment", "attachments", "image", "picture", "screenshot", "file", "audio", "附件", "图片",
                    "截图", "文件", "录音"),
 }  # fmt: skip
-ORDER = ("text", "time", "user", "rating", "money", "source", "attachment")
+ORDER = ("text", "time", "user", "rating", "money", "language", "source", "attachment")
 ROLES = ("role", "from", "speaker", "sender", "角色", "发送者", "发言人")
 USERS_TURN = ("user", "human", "客户", "用户")
 _OTHERS_TURN = ("assistant", "bot", "gpt", "system", "agent", "tool", "客服", "助手", "系统", "机器人", "坐席")
@@ -51,6 +52,7 @@ class Found:
     user: str = ""
     rating: str = ""
     money: str = ""
+    language: str = ""
     source: str = ""
     attachment: str = ""
     role: str = ""
@@ -81,8 +83,8 @@ def find_columns(table: Mapping[str, Sequence[Any]], settings: UnderstandSetting
     )
     return Found(
         text=taken["text"], time=taken.get("time", ""), user=taken.get("user", ""), rating=taken.get("rating", ""),
-        money=taken.get("money", ""), source=taken.get("source", ""), attachment=taken.get("attachment", ""),
-        role=role, segments=segments,
+        money=taken.get("money", ""), language=taken.get("language", ""), source=taken.get("source", ""),
+        attachment=taken.get("attachment", ""), role=role, segments=segments,
     )  # fmt: skip
 
 
@@ -91,7 +93,8 @@ def tell_columns(found: Found, table: Mapping[str, Sequence[Any]]) -> Iterator[s
     said = {f.name: getattr(found, f.name) for f in fields(found)}
     words = {
         "text": tr("text"), "time": tr("time"), "user": tr("user"), "rating": tr("rating"), "money": tr("money"),
-        "source": tr("source"), "attachment": tr("attachment"), "role": tr("whose turn"), "segments": tr("segments"),
+        "language": tr("language"), "source": tr("source"), "attachment": tr("attachment"), "role": tr("whose turn"),
+        "segments": tr("segments"),
     }  # fmt: skip
     parts = [
         f"{words[kind]} = {', '.join(value) if isinstance(value, tuple) else value}"
@@ -155,6 +158,8 @@ def _holds(kind: str, values: Sequence[Any]) -> bool:
         return sum(t is not None for t in times_of(given).times) >= _MOSTLY * len(given)
     if kind in ("rating", "money"):
         return sum(n is not None for n in numbers(given)) >= _MOSTLY * len(given)
+    if kind == "language":
+        return len({str(v) for v in given}) <= MOST_KINDS
     if kind == "text":
         return _letters(given) > 1 and (len(given) < 10 or len({str(v) for v in given}) > 2)  # yes and no are no texts
     return True

@@ -19,8 +19,12 @@ class UnderstandSettings:
     """Who said it: a name or a number, which is shown nowhere."""
     rating: str = ""
     """How content they were, on any scale."""
+    rating_scale: list[float] = field(default_factory=list)
+    """The worst and the best that can be given: [0, 10], or [5, 1] where 1 is best; told by the ratings if not said."""
     money: str = ""
     """What the customer brings."""
+    language: str = ""
+    """In which language they wrote: zh, en-US, English; read off the text where it is not said."""
     source: str = ""
     """Where it was said."""
     attachment: str = ""
@@ -50,6 +54,8 @@ def check_settings(settings: UnderstandSettings) -> None:
     """Raises ConfigError in one line."""
     rules = (
         ("engine", _may_be_encoder(settings.engine), tr("auto, e5-small, lexical, a folder or a name on a hub")),
+        ("rating_scale", len({*settings.rating_scale}) == len(settings.rating_scale) in (0, 2),
+         tr("two numbers, the worst and the best")),
         ("near_duplicates", 0.5 <= settings.near_duplicates <= 1, tr("from 0.5 to 1")),
         ("fewest_users", settings.fewest_users >= 1, tr("at least 1")),
         ("checks", settings.checks >= 1, tr("at least 1")),

@@ -12,6 +12,7 @@ from luodi.core.chance import mean_by_group
 from luodi.core.measure import Measure
 from luodi.core.types import Array, Floats
 from luodi.modalities.text import script
+from luodi.stages.understand.feedback import Feedback
 from luodi.stages.understand.feelings import KINDS
 from luodi.stages.understand.grouping import centres_of
 from luodi.stages.understand.messages import Messages
@@ -116,11 +117,15 @@ def _need(messages: Messages, told: _Told, label: int, numbers: Array, fewest_us
         sentiment=_mean(messages, messages.feelings.sentiment, members),
         urgency=_mean(messages, messages.feelings.pressing, members),
         opportunity=told.ranked[label].opportunity, ranks=told.ranked[label].ranks,
-        languages=_parts([script(messages.feedback[i].text) for i in members], weights),
+        languages=_parts([_language(messages.feedback[i]) for i in members], weights),
         place=(round(float(told.places[label, 0]), 4), round(float(told.places[label, 1]), 4)),
         radius=round(float(told.radii[label]), 4), trend=told.trends[label], segments=told.segments[label],
         money=float(told.money[members].sum()) if told.money is not None and is_shown else None,
     )  # fmt: skip
+
+
+def _language(message: Feedback) -> str:
+    return message.language or script(message.text)
 
 
 def _mean(messages: Messages, values: Floats, members: Array) -> Measure:

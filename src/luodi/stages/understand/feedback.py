@@ -23,6 +23,8 @@ class Feedback:
     """From 0, the worst, to 1, the best, whatever the scale of the file."""
     money: float | None = None
     """What this customer brings, in the file's own unit."""
+    language: str = ""
+    """As the file says it, as a code where it is known: "zh", "en"; empty: it says nothing."""
     segments: Mapping[str, str] = field(default_factory=dict)
     """Of each column that divides people into a few kinds, the kind."""
     attachment: str = ""

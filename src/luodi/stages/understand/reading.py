@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +16,16 @@ from luodi.errors import DataError
 from luodi.messages import tr
 from luodi.modalities.text import Text
 from luodi.stages.understand.columns import USERS_TURN, Found, numbers
+from luodi.stages.understand.config import UnderstandSettings
 from luodi.stages.understand.feedback import Feedback
 from luodi.stages.understand.times import times_of
 
 Fold = Callable[[Sequence[str], Sequence[str], Sequence[Array] | None, float], list[int]]
 """Given groups, fingerprints, pieces, threshold: for each place the smallest place of its group."""
+_CODES: Mapping[str, str] = {
+    **dict.fromkeys(("chinese", "mandarin", "中文", "汉语", "普通话", "简体中文", "繁体中文", "cn"), "zh"),
+    **dict.fromkeys(("english", "英文", "英语", "us", "uk"), "en"),
+}
 _SCALES = (1.0, 3.0, 5.0, 7.0, 10.0, 100.0)
 
 
@@ -32,7 +38,7 @@ class Read:
 
 
 def read_feedback(
-    table: Mapping[str, Sequence[Any]], found: Found, fold: Fold, near_duplicates: float, file: str
+    table: Mapping[str, Sequence[Any]], found: Found, fold: Fold, settings: UnderstandSettings, file: str
 ) -> Read:
     """`table`: the values of each column, in the order of the file. Raises DataError where no text is left."""
     texts = [_text(value) for value in table[found.text]]
@@ -45,20 +51,22 @@ def read_feedback(
         hint = tr("Name another column: luodi understand FILE text=COLUMN")
         raise DataError(message, code="feedback.empty", hint=hint)
     times, told = _times(table, found)
-    ratings, scale = _ratings(table, found)
+    ratings, scale = _ratings(table, found, settings.rating_scale)
     users = _users(table, found)
     money = numbers(table[found.money]) if found.money else [None] * len(texts)
-    kinds = (*found.segments, *filter(None, (found.source,)))
+    languages = _languages(table, found)
+    kinds = {name: table[name] for name in (*found.segments, found.source) if name}
+    kinds |= {found.language: languages} if found.language else {}
     rows = [
         Feedback(
             row=place, text=masked[place].text, user=users[place], time=times[place], rating=ratings[place],
             money=money[place],
-            attachment=mask(_cell(table, found.attachment, place)).text,
-            segments={name: mask(value).text for name in kinds if (value := _cell(table, name, place))},
+            attachment=mask(_cell(table, found.attachment, place)).text, language=languages[place],
+            segments={name: mask(value).text for name in kinds if (value := _cell(kinds, name, place))},
         )
         for place in kept
     ]  # fmt: skip
-    folded = _folded(rows, fold, near_duplicates)
+    folded = _folded(rows, fold, settings.near_duplicates)
     counts = sum((Counter(masked[place].counts) for place in kept), Counter())
     told += [tr("{count} rows are not what users said; they are left out.").format(count=len(others))] if others else []
     notes = (*told, *scale, *_tell(len(texts) - len(others), len(kept), len(folded), counts, bool(found.user)))
@@ -116,24 +124,38 @@ def _times(table: Mapping[str, Sequence[Any]], found: Found) -> tuple[Sequence[d
     return read.times, told
 
 
-def _ratings(table: Mapping[str, Sequence[Any]], found: Found) -> tuple[Sequence[float | None], list[str]]:
-    """From 0 to 1: the smallest usual scale that holds all values; one that starts at 1 where no 0 was given."""
+def _ratings(
+    table: Mapping[str, Sequence[Any]], found: Found, scale: Sequence[float]
+) -> tuple[Sequence[float | None], list[str]]:
+    """From 0 to 1 on `scale`, the worst and the best; where it is not said, on the smallest usual one that holds all
+    values, and that starts at 1 where no 0 was given."""
     if not found.rating:
         return [None] * len(table[found.text]), []
     given = numbers(table[found.rating])
     known = [n for n in given if n is not None]
     if not known:
         return given, []
-    low, high = min(known), max(known)
+    worst, best = scale or _scale(min(known), max(known))
+    outside = sum(not min(worst, best) <= n <= max(worst, best) for n in known)
+    told: list[str] = [tr("Ratings in {name} were read on a scale from {low:g} to {high:g}.").format(
+        name=found.rating, low=worst, high=best
+    )]  # fmt: skip
+    if outside:
+        told.append(tr("{count} ratings lie outside of it; they count as its ends.").format(count=outside))
+    return [None if n is None else min(max((n - worst) / (best - worst), 0.0), 1.0) for n in given], told
+
+
+def _scale(low: float, high: float) -> tuple[float, float]:
     if low < 0:
-        top, bottom = max(high, -low), -max(high, -low)
-    else:
-        top = next((scale for scale in _SCALES if high <= scale), high)
-        bottom = 1.0 if low >= 1 and top > 1 else 0.0
-    told = tr("Ratings in {name} were read on a scale from {low:g} to {high:g}.").format(
-        name=found.rating, low=bottom, high=top
-    )
-    return [None if n is None else (n - bottom) / (top - bottom) for n in given], [told]
+        return -max(high, -low), max(high, -low)
+    top = next((scale for scale in _SCALES if high <= scale), high)
+    return 1.0 if low >= 1 and top > 1 else 0.0, top
+
+
+def _languages(table: Mapping[str, Sequence[Any]], found: Found) -> list[str]:
+    """"zh-CN", "Chinese" and "中文" are zh."""
+    given = [_cell(table, found.language, place).casefold() for place in range(len(table[found.text]))]
+    return [mask(_CODES.get(name, re.split("[-_]", name)[0])).text for name in given]
 
 
 def _users(table: Mapping[str, Sequence[Any]], found: Found) -> list[str]:

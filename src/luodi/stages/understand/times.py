@@ -42,7 +42,10 @@ def _plain(value: Any) -> str:
     text = "" if value is None else str(value).strip()
     text = re.sub(r"\s*年\s*|\s*月\s*", "-", text)
     text = re.sub(r"\s*日\s*", " ", text).strip()
-    return re.sub(r"(?<=\d)[/.](?=\d)", "-", text.replace(",", "")) if not re.fullmatch(r"\d+\.\d+", text) else text
+    if re.fullmatch(r"\d+\.\d+", text):
+        return text
+    date, colon, seconds = text.replace(",", "").partition(":")  # after it a dot begins a fraction of a second
+    return re.sub(r"(?<=\d)[/.](?=\d)", "-", date) + colon + seconds
 
 
 def _exact(value: Any, text: str) -> datetime | None:
