@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from luodi.core import config
 from luodi.core.bundle import open_bundle
@@ -35,9 +34,7 @@ def understand(
     if bool(need) != bool(new) or (need and not need.isdecimal()):
         message = tr("--need NUMBER and --new FOLDER belong together: which need, and where its project goes.")
         raise UsageError(message, code="usage.need", hint=tr("Numbers stand on the report and in needs.json."))
-    laid: dict[str, Any] = {}
-    for setting in settings:
-        config.lay_over(laid, setting.removeprefix("understand."))
+    laid = config.laid_alone(settings, "understand")
     if isinstance(laid.get("segments"), str):  # segments=plan,channel
         laid["segments"] = [name.strip() for name in laid["segments"].split(",")]
     chosen = config.typed(UnderstandSettings, laid, "understand")
@@ -98,10 +95,8 @@ def explain(folder: str = ".", *texts: str, method: str = "", html: str = "", at
 
     path = as_bundle(Path(folder))
     if path is not None:
-        laid: dict[str, Any] = {"explain": {}}
-        for setting in settings:
-            config.lay_over(laid, setting)
-        chosen, asked = config.typed(ExplainSettings, laid["explain"], "explain"), Asked(bundle=open_bundle(path))
+        chosen = config.typed(ExplainSettings, config.laid_alone(settings, "explain"), "explain")
+        asked = Asked(bundle=open_bundle(path))
         check(chosen, asked.bundle.task)
     else:
         project = _open(folder, settings)
@@ -133,10 +128,7 @@ def serve(folder: str = ".", *settings: str, host: str = "", port: int = -1) -> 
 
     path = as_bundle(Path(folder))
     if path is not None:
-        laid: dict[str, Any] = {"serve": {}}
-        for setting in settings:
-            config.lay_over(laid, setting)
-        bundle, told = path, config.typed(ServeSettings, laid["serve"], "serve")
+        bundle, told = path, config.typed(ServeSettings, config.laid_alone(settings, "serve"), "serve")
     else:
         project = _open(folder, settings)
         bundle, told = deployable(project), project.settings["serve"]

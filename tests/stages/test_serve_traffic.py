@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from luodi import commands
 from luodi.core.bundle import open_bundle
 from luodi.errors import ConfigError, ResourceError
 from luodi.modalities.image import Image
@@ -145,3 +146,10 @@ def test_a_conversation_is_kept_turn_by_turn(tmp_path: Path) -> None:
     read = feedback_of(read_source(str(file)), UnderstandSettings(near_duplicates=1))
     assert [f.text for f in read.feedback] == ["春风 [e-mail]"]
     assert read.feedback[0].weight == 2
+
+
+@pytest.mark.parametrize("setting", ["trafic=x.db", "train.threads=1", "serve.nothing=1"])
+def test_of_a_bundle_too_an_unknown_setting_is_told(setting: str, tiny_bundle: Path, both_languages: str) -> None:
+    """It was passed over once: a service ran that kept nothing."""
+    with pytest.raises(ConfigError, match="serve"):
+        commands.serve(str(tiny_bundle), setting)

@@ -201,6 +201,15 @@ def lay_over(told: dict[str, Any], override: str) -> None:
         place[last] = value
 
 
+def laid_alone(overrides: Sequence[str], stage: str) -> dict[str, Any]:
+    """Settings of one stage, where there is no page: `serve.port=8000`, or `port=8000`. To be `typed`, which refuses
+    what the stage does not know."""
+    told: dict[str, Any] = {}
+    for override in overrides:
+        lay_over(told, override.removeprefix(f"{stage}."))
+    return told
+
+
 class _Loader(yaml.SafeLoader):
     """Safe, and 1e-4 is a number: YAML 1.2 says so; PyYAML reads YAML 1.1, which wants 1.0e-4."""
 
