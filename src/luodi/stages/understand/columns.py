@@ -104,9 +104,8 @@ def tell_columns(found: Found, table: Mapping[str, Sequence[Any]]) -> Iterator[s
     used = {*found.segments, *(v for v in said.values() if isinstance(v, str))}
     left = [name for name in table if name not in used]
     if left:
-        yield tr("Not used: {names}. Name a column with text=, time=, user=, rating=, money=, language=, segments=.").format(
-            names=", ".join(left)
-        )
+        told = tr("Not used: {names}. Name a column with text=, time=, user=, rating=, money=, language=, segments=.")
+        yield told.format(names=", ".join(left))
 
 
 def plain(name: str) -> str:
