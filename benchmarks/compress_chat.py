@@ -3,7 +3,8 @@ greedily, all in turns; and how likely each finds English texts:
 
     python benchmarks/compress_chat.py /path/to/verification/data
 
-Where the package ctranslate2 is installed (`pip install --no-deps ctranslate2`) it takes part with its int8. Prints two
+Where the packages ctranslate2 and openvino-genai are installed (`pip install --no-deps ctranslate2 openvino-genai
+openvino-tokenizers`) they take part with their int8, the second from the GGUF file that Luodi writes. Prints two
 tables: time and tokens, perplexity.
 """
 
@@ -54,6 +55,8 @@ def main() -> None:
         calls |= {f"Luodi {name}": by_loop(bundle, engine, told.tokens) for name, engine in engines.items()}
         if importlib.util.find_spec("ctranslate2"):
             calls["CTranslate2 int8"] = by_ctranslate2(bundle, Path(folder) / "ct2", told.tokens, threads)
+        if importlib.util.find_spec("openvino_genai"):
+            calls["OpenVINO GenAI int8"] = by_genai(bundle, Path(folder) / "int8.gguf", told.tokens, threads)
         print(f"{threads} threads, {told.tokens} tokens after {[len(p) for p in prompts]}")
         print_times(calls, prompts, told.rounds, told.tokens)
         print_perplexity(bundle, {"torch fp32": bundle.engine, **engines}, told.data)
@@ -112,6 +115,29 @@ def by_ctranslate2(bundle: Bundle[Any, Any], folder: Path, tokens: int, threads:
             [words], max_length=tokens, min_length=tokens, sampling_topk=1, include_prompt_in_result=False
         )
         return list(made[0].sequences_ids[0])
+
+    return call
+
+
+def by_genai(bundle: Bundle[Any, Any], file: Path, tokens: int, threads: int) -> Call:
+    from luodi.backends import gguf, openvino
+
+    ov = openvino.load()  # without its telemetry
+    import openvino_genai as peer
+
+    engine: Any = bundle.engine
+    weights = {n.removeprefix("decoder."): t.float().numpy() for n, t in engine.model.state_dict().items()}
+    processor: Any = bundle.processor
+    tokenizer, network = bundle.path / "processor" / "tokenizer.json", bundle.manifest.network
+    gguf.write_gguf(file, network["config"], weights, tokenizer, processor.ends[0], bundle.task.schema.template, "int8")
+    opened = peer.LLMPipeline(str(file), "CPU", INFERENCE_NUM_THREADS=threads)
+    told = peer.GenerationConfig()
+    told.max_new_tokens, told.min_new_tokens, told.do_sample = tokens, tokens, False
+
+    def call(prompt: Sequence[int]) -> list[int]:
+        ids = np.array([prompt])
+        asked = peer.TokenizedInputs(ov.Tensor(ids), ov.Tensor(np.ones_like(ids)))
+        return [int(i) for i in opened.generate(asked, told).tokens[0]]
 
     return call
 
