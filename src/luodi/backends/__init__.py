@@ -16,6 +16,7 @@ EXTRA = {
     "jinja2": "report", "PIL": "image", "gguf": "chat", "ray": "cluster", "peft": "lora", "optuna": "search",
     "tensorboard": "track", "mlflow": "track", "sqlalchemy": "tables", "alembic": "track", "wandb": "track",
     "rjieba": "explain", "sknetwork": "understand", "scipy": "understand",
+    "torchao": "torchao",
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from luodi.backends import need
+from luodi.backends.quiet import quiet
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -18,7 +19,8 @@ class Tuner(Protocol):
 
 def require() -> None:
     """Raises ResourceError where the package is not installed."""
-    need("peft")
+    with quiet():  # torchao, which it loads along where that is installed, tells of kernels that it cannot load
+        need("peft")
 
 
 def inject(trunk: Module, names: Sequence[str], *, rank: int, with_magnitudes: bool) -> Tuner:

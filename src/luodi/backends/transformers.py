@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from luodi.backends import need
+from luodi.backends.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
 def load_encoder(location: str) -> Module:
     """Pretrained weights from a folder or a hub id."""
-    transformers = need("transformers")
+    transformers = _networks()
     transformers.utils.logging.disable_progress_bar()
     config = transformers.AutoConfig.from_pretrained(location, trust_remote_code=False)
     model: Module = transformers.AutoModel.from_pretrained(
@@ -26,7 +30,7 @@ def load_encoder(location: str) -> Module:
 
 def build_encoder(config: Mapping[str, Any]) -> Module:
     """The architecture with random weights."""
-    transformers = need("transformers")
+    transformers = _networks()
     typed = transformers.AutoConfig.for_model(**config)
     model: Module = transformers.AutoModel.from_config(typed, **_no_pooler(config))
     return model
@@ -34,7 +38,7 @@ def build_encoder(config: Mapping[str, Any]) -> Module:
 
 def load_decoder(location: str) -> Module:
     """A causal language model with its pretrained weights, from a folder or a hub id."""
-    transformers = need("transformers")
+    transformers = _networks()
     transformers.utils.logging.disable_progress_bar()
     model: Module = transformers.AutoModelForCausalLM.from_pretrained(
         location, trust_remote_code=False, use_safetensors=True, dtype="float32"
@@ -44,9 +48,19 @@ def load_decoder(location: str) -> Module:
 
 def build_decoder(config: Mapping[str, Any]) -> Module:
     """The same architecture with random weights."""
-    transformers = need("transformers")
+    transformers = _networks()
     model: Module = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**config))
     return model
+
+
+def _networks() -> ModuleType:
+    """The library with its networks. They load torchao along where that is installed, which then tells of kernels for
+    other machines that it cannot load."""
+    transformers = need("transformers")
+    if "transformers.modeling_utils" not in sys.modules:
+        with quiet():
+            importlib.import_module("transformers.modeling_utils")
+    return transformers
 
 
 def full_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,11 @@ class Manifest:
     seal: str = ""
     """Hash of everything above."""
 
+    @property
+    def can_learn(self) -> bool:
+        """Whether its network is one of floats in torch, as train leaves it. One exported or in int8 only answers."""
+        return self.engine == "luodi.models.engine" and "torchao" not in self.network
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GoldenPair:

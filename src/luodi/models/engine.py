@@ -46,9 +46,12 @@ def to_torch(batch: Batch, device: str = "cpu") -> dict[str, torch.Tensor]:
 
 
 def save_network(model: torch.nn.Module, folder: Path) -> None:
+    save_state(model.state_dict(), folder)
+
+
+def save_state(state: dict[str, torch.Tensor], folder: Path) -> None:
     """safetensors; of weights that are tied the first name alone, since the format refuses shared memory."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = model.state_dict()
     first = {tensor.data_ptr(): name for name, tensor in reversed(state.items())}
     kept = {name: t for name, t in state.items() if first[t.data_ptr()] == name or not t.numel()}
     save_file({name: t.detach().cpu().contiguous().clone() for name, t in kept.items()}, folder / WEIGHTS)
@@ -65,11 +68,21 @@ def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], 
         from luodi.models.pruning import fit_shapes
 
         fit_shapes(model, weights)
+    if network.get("torchao"):
+        from luodi.backends import torchao
+
+        torchao.fill(model, weights)
+    else:
+        _fill(model, weights)
+    return TorchEngine(model=model.eval())
+
+
+def _fill(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Of weights that are tied one name suffices."""
     state = model.state_dict()
     written = {state[name].data_ptr(): name for name in weights if name in state}
     tied = {name: written.get(t.data_ptr(), "") for name, t in state.items() if name not in weights}
     model.load_state_dict({**weights, **{name: weights[twin] for name, twin in tied.items() if twin}})
-    return TorchEngine(model=model.eval())
 
 
 def _read_weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -101,8 +101,9 @@ class BundleBase:
 
     def _part(self, name: str) -> Module:
         """Raises ConfigError where the Bundle's network has none, or can only answer."""
-        engine: Any = open_bundle(self.folder, replay=False).engine
-        part: Module | None = getattr(getattr(engine, "model", None), name, None)
+        bundle = open_bundle(self.folder, replay=False)
+        network = getattr(bundle.engine, "model", None) if bundle.manifest.can_learn else None
+        part: Module | None = getattr(network, name, None)
         if part is None:
             kinds = {"encoder": tr("an encoder"), "decoder": tr("a decoder")}
             message = tr("The network of {model} has not got {part} that could go on learning.")

@@ -231,8 +231,8 @@ def _gate(name: str, workshop: Workshop) -> CompressSettings:
 
 
 def _row(name: str, bundle: Bundle[Any, Any], judged: Judged, times: Timing) -> Row:
-    # In torch the same network takes the same time, whatever the clock says of it on a busy machine.
-    refused = judged.refused or (too_slow(times.speedup) if bundle.manifest.engine != TORCH else "")
+    # In torch and in floats the same network takes the same time, whatever the clock says of it on a busy machine.
+    refused = judged.refused or ("" if bundle.manifest.can_learn else too_slow(times.speedup))
     return Row(
         name=name, made_by=bundle.manifest.made_by, size_mb=bundle.size_bytes / 1e6, judged=judged, times=times,
         refused=refused,

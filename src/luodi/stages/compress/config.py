@@ -50,9 +50,9 @@ class CompressSettings:
     """Of this machine, in your currency: says what a million answers cost."""
     candidates: list[str] = field(default_factory=list)
     """Which to try: vocabulary, onnx, onnx-int8, onnx-w8 and onnx-w4 (for networks that write), openvino,
-    openvino-bf16, openvino-w8, openvino-int8; distilled (fewer layers) and pruned (narrower ones), both also followed
-    by -onnx, -onnx-int8, -openvino, -openvino-int8. Empty: all of these. Files for llama.cpp are made only where they
-    are named: gguf, gguf-int8, gguf-int4."""
+    openvino-bf16, openvino-w8, openvino-int8; torchao-int8, where torchao is installed; distilled (fewer layers) and
+    pruned (narrower ones), both also followed by -onnx, -onnx-int8, -openvino, -openvino-int8. Empty: all of these.
+    Files for llama.cpp are made only where they are named: gguf, gguf-int8, gguf-int4."""
 
 
 SETTINGS = CompressSettings

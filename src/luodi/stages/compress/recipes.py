@@ -2,12 +2,14 @@
 
     trained -> vocabulary -> onnx -> onnx-int8, onnx-w8, onnx-w4
                          |-> openvino -> openvino-bf16, openvino-w8, openvino-int8
+                         |-> torchao-int8
                          `-> distilled (fewer layers), pruned (narrower ones) -> -onnx, -openvino and their int8
             -> gguf, gguf-int8, gguf-int4 (where they are asked for)
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
 import shutil
 from collections.abc import Callable, Mapping
@@ -27,7 +29,7 @@ from luodi.stages.compress.workshop import ONNX, OPENVINO, TORCH, Step, Workshop
 
 
 def _no_network(workshop: Workshop) -> str:
-    if workshop.trained.manifest.engine == TORCH:
+    if workshop.trained.manifest.can_learn:
         return ""
     return tr("It is made from a network as it was trained; this Bundle is an exported one.")
 
@@ -126,11 +128,20 @@ def _write_openvino_int8(source: Bundle[Any, Any], workshop: Workshop, draft: Pa
     return source.manifest.network
 
 
+def _write_torchao(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
+    from luodi.backends import torchao
+    from luodi.models.engine import save_state
+
+    engine: Any = source.engine
+    save_state(torchao.pack(copy.deepcopy(engine.model)), draft / "weights")
+    return {**source.manifest.network, "torchao": "int8"}
+
+
 def _no_gguf(workshop: Workshop) -> str:
     from luodi.backends import gguf
 
     network = workshop.trained.manifest.network
-    if workshop.trained.manifest.engine != TORCH:
+    if _no_network(workshop):
         return _no_network(workshop)
     return gguf.why_not(network["config"], workshop.trained.path / "processor" / vocabulary.FILE)
 
@@ -172,7 +183,7 @@ def _no_narrower(workshop: Workshop) -> str:
 
 
 def _no_student(workshop: Workshop) -> str:
-    if workshop.trained.manifest.engine != TORCH:
+    if _no_network(workshop):
         return _no_network(workshop)
     if not workshop.shape:
         return tr("A smaller network was not asked for, and the other candidates keep the contract.")
@@ -181,7 +192,7 @@ def _no_student(workshop: Workshop) -> str:
 
 def depth_of(bundle: Bundle[Any, Any]) -> int:
     """Layers of a network that a student can be made of; 0 where none can."""
-    if bundle.manifest.engine != TORCH or _LAYERS not in bundle.manifest.network.get("config", {}):
+    if not bundle.manifest.can_learn or _LAYERS not in bundle.manifest.network.get("config", {}):
         return 0
     from luodi.models.distil import layers_of
 
@@ -288,6 +299,10 @@ STEPS = (
     Step(
         name="openvino-int8", sources=("openvino",), engine=OPENVINO, packages=("openvino", "nncf"),
         write=_write_openvino_int8,
+    ),
+    Step(
+        name="torchao-int8", sources=_FROM_TORCH, engine=TORCH, packages=("torchao", "safetensors"),
+        write=_write_torchao, obstacle=_no_network,
     ),
     *_student("distilled", _no_lower),
     *_student("pruned", _no_narrower),

@@ -12,7 +12,7 @@ from luodi.core.types import Array, Floats, X, Y
 from luodi.errors import InputError
 from luodi.messages import tr
 from luodi.stages.explain.attribution import Question
-from luodi.stages.explain.explain import TORCH, Explained
+from luodi.stages.explain.explain import Explained
 from luodi.stages.explain.faithfulness import judge
 
 MOST_DRAWN = 40
@@ -22,7 +22,7 @@ MOST_DRAWN = 40
 def attention(bundle: Bundle[X, Y], explained: Explained[X, Y], orders: int) -> dict[str, Any]:
     """For the page: what of each part arrives (`rollout`), whether that is better than chance, and each layer as parts
     x parts. Raises InputError where the network does not tell."""
-    if bundle.manifest.engine != TORCH:
+    if not bundle.manifest.can_learn:
         message = tr("A compressed Bundle does not show its attention.")
         hint = tr("Name the project or the trained Bundle.")
         raise InputError(message, code="explain.attention", hint=hint)

@@ -18,8 +18,6 @@ from luodi.stages.explain.attribution import Question, occlusion, question_of, s
 from luodi.stages.explain.config import ExplainSettings
 from luodi.stages.explain.faithfulness import FEWEST, Faithfulness, judge, rank_agreement
 
-TORCH = "luodi.models.engine"
-"""The engine that has gradients."""
 COMPLETE = 0.01
 """Share of the whole by which integrated gradients may miss it."""
 
@@ -68,7 +66,7 @@ def explain(
     found = _weigh(question, settings)
     weights = found.weights
     faithful = judge(question.ask, weights, settings.orders, search=search)
-    is_checked = search and bundle.manifest.engine == TORCH and len(weights) >= FEWEST
+    is_checked = search and bundle.manifest.can_learn and len(weights) >= FEWEST
     other = _with_shuffled(question, weights, settings) if is_checked else None
     return Explained(
         value=value, answer=question.answer, method=settings.method, units=question.units, weights=weights,
@@ -128,7 +126,7 @@ def _weigh(question: Question[X, Y], settings: ExplainSettings) -> Weighed:
 def _by_gradients(question: Question[X, Y], settings: ExplainSettings) -> Weighed:
     """Of positions, added up to units. What belongs to no unit (the mark at the beginning) is left out."""
     bundle, value = question.bundle, question.value
-    if bundle.manifest.engine != TORCH:
+    if not bundle.manifest.can_learn:
         message = tr("A compressed Bundle has no gradients.")
         hint = tr("Take --method occlusion or shapley, or name the project or the trained Bundle.")
         raise InputError(message, code="explain.method", hint=hint)

@@ -11,7 +11,6 @@ import numpy as np
 from luodi.core.bundle import Bundle
 from luodi.core.nearest import Index, index_of, nearest
 from luodi.core.types import Example, Floats, Prediction, X, Y
-from luodi.stages.explain.explain import TORCH
 
 MOST_ROWS = 20_000
 """Training rows that are looked through; of more, so many spread evenly."""
@@ -62,7 +61,7 @@ def neighbours(known: Beside[X, Y], value: X, answer: Prediction[Y], count: int)
 
 def _influence(known: Beside[X, Y], value: X, answer: Prediction[Y], places: Sequence[int]) -> Floats | None:
     bundle = known.trained
-    if bundle.manifest.engine != TORCH or not bundle.task.output.is_choice:
+    if not bundle.manifest.can_learn or not bundle.task.output.is_choice:
         return None
     from luodi.models.influence import influences
 
