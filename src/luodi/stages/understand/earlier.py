@@ -20,9 +20,12 @@ EXAMPLES = 30
 """Messages that a need is known again by."""
 NEAR = 0.5
 """Of how near a need's examples are to one another, on average."""
+KNOWN = 1 / 3
+"""Of a need's messages, from which it is a part of an earlier one: words alone place the same messages a little
+differently among others, and of a topic that had grown 60 % were still as near as that."""
 MET = 0.5
 """What is said less than half as often, and not by chance, counts as met."""
-GREW, SHRANK, SAME, APPEARED, LESS, GONE = "grew", "shrank", "same", "appeared", "met", "gone"
+GREW, SHRANK, SAME, APPEARED, PART, LESS, GONE = "grew", "shrank", "same", "appeared", "part", "met", "gone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +38,9 @@ class EarlierNeed:
     """Users, or messages where users are not known, who spoke of it."""
     examples: tuple[str, ...]
     """What its middle said, without personal data; none where too few have spoken."""
+    near: int = 0
+    """Users whose messages are nearest to its examples: how many speak of it is told in one way then and now, since a
+    later run may divide more finely or more coarsely. 0: not told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,12 +64,19 @@ class Earlier:
 
 def keep(messages: Messages, described: Described) -> Earlier:
     """What a later run needs to know of this one."""
+    labels = {int(number): label for label, number in enumerate(described.numbers)}
+    shown = [need for need in described.needs if need.is_shown]
+    cores = [messages.core(labels[need.id]) for need in shown]
+    nearest = _nearest_of_others(messages, cores) if shown else np.empty(0, np.int64)
+    found = {
+        need.id: (_texts(messages, core), _speakers(messages, nearest == place))
+        for place, (need, core) in enumerate(zip(shown, cores, strict=True))
+    }
     told = []
     for need in described.needs:
-        label = int(np.flatnonzero(described.numbers == need.id)[0])
-        examples = _examples(messages, label) if need.is_shown else ()
-        speakers = messages.num_speakers(label)
-        told.append(EarlierNeed(id=need.id, names=need.names, speakers=speakers, examples=examples))
+        examples, near = found.get(need.id, ((), 0))
+        speakers = messages.num_speakers(labels[need.id])
+        told.append(EarlierNeed(id=need.id, names=need.names, speakers=speakers, examples=examples, near=near))
     times = sorted(f.time for f in messages.feedback if f.time)
     span = (f"{times[0]:%Y-%m-%d}", f"{times[-1]:%Y-%m-%d}") if times else ("", "")
     return Earlier(
@@ -81,45 +94,78 @@ def compare(
         return described, ()
     owners = np.searchsorted(known, earlier.owners)
     pairs = _matched(messages, points, owners)
-    counts = {label: messages.num_speakers(label) for label in range(messages.grouping.count)}
+    nearest, is_near = _nearest(messages.points, points, owners)
+    rows = [(earlier.needs[place], pairs.get(i)) for i, place in enumerate(known)]
+    others = {
+        label: _unmatched(nearest[core], is_near[core], [need for need, _ in rows])
+        for label in range(messages.grouping.count) if label not in pairs.values() and len(core := messages.core(label))
+    }  # fmt: skip
+    new = [label for label, change in others.items() if change.kind == APPEARED]
+    is_old = ~np.isin(messages.grouping.labels, new)
     now = len(np.unique(messages.speakers))
-    rows = [(place, pairs.get(i)) for i, place in enumerate(known)]
-    near = _speakers_near(messages, points, owners)  # a need that is now a part of another one is still spoken of
     tests = [
-        _test(near[i] if label is None else counts[label], now, earlier, place) for i, (place, label) in enumerate(rows)
+        share_ratio(_speakers(messages, is_old & (nearest == i)), now, need.near or need.speakers, earlier.speakers)
+        for i, (need, _) in enumerate(rows)
     ]
     rates = false_discovery_rates([p for _, p in tests])
     changes: dict[int, Change] = {}
     lost = []
-    for (place, label), (ratio, _), q in zip(rows, tests, rates, strict=True):
-        need = earlier.needs[place]
+    for (need, label), (ratio, _), q in zip(rows, tests, rates, strict=True):
         kind = _kind(ratio, q) if label is not None else GONE if q > LEVEL or ratio.value > MET else LESS
         change = Change(kind=kind, was=need.id, names=need.names, ratio=ratio, q=q)
         if label is None:
             lost.append(change)
         else:
             changes[int(described.numbers[label])] = change
-    new = Change(kind=APPEARED, was=0, names={})
-    needs = tuple(replace(need, change=changes.get(need.id, new)) for need in described.needs)
+    changes |= {int(described.numbers[label]): change for label, change in others.items()}
+    needs = tuple(replace(need, change=changes[need.id]) for need in described.needs)
     return replace(described, needs=needs), tuple(lost)
 
 
-def _examples(messages: Messages, label: int) -> tuple[str, ...]:
-    core = messages.core(label)
+def _unmatched(nearest: Array, is_near: Array, earlier: Sequence[EarlierNeed]) -> Change:
+    """Of a need that is no earlier one: whether enough of it says what one of those said, or it is new."""
+    if is_near.mean() < KNOWN:
+        return Change(kind=APPEARED, was=0, names={})
+    need = earlier[int(np.bincount(nearest[is_near]).argmax())]
+    return Change(kind=PART, was=need.id, names=need.names)
+
+
+def _texts(messages: Messages, core: Array) -> tuple[str, ...]:
+    return tuple(messages.feedback[i].text for i in _examples(messages, core))
+
+
+def _examples(messages: Messages, core: Array) -> Array:
+    """Places of the messages in its middle."""
     centre = messages.points[core].mean(0)
-    order = np.lexsort((core, -(messages.points[core] @ centre)))[:EXAMPLES]
-    return tuple(messages.feedback[i].text for i in core[order])
+    return np.asarray(core[np.lexsort((core, -(messages.points[core] @ centre)))[:EXAMPLES]])
 
 
-def _speakers_near(messages: Messages, points: Array, owners: Array) -> list[int]:
-    """Of each earlier need how many people say what its examples say: nearer to them than to those of other needs, and
-    at least half as near as they are to one another."""
+def _nearest(said: Array, points: Array, owners: Array) -> tuple[Array, Array]:
+    """Of each message (its point in `said`) the place of the need whose examples (`points`) it is nearest to, and
+    whether it says what they say: is at least half as near to them as they are to one another."""
     were = centres_of(points, owners)
     least = NEAR * np.bincount(owners, (points * were[owners]).sum(1)) / np.bincount(owners)
-    alike = messages.points @ were.T
+    alike = said @ were.T
     nearest = alike.argmax(1)
-    said = alike[np.arange(len(alike)), nearest] >= least[nearest]
-    return [len(np.unique(messages.speakers[said & (nearest == place)])) for place in range(len(were))]
+    return nearest, alike[np.arange(len(alike)), nearest] >= least[nearest]
+
+
+def _nearest_of_others(messages: Messages, cores: Sequence[Array]) -> Array:
+    """The same of the messages that needs were found in: each half of them by examples from the other one, since a
+    middle is nearest to what it was made of, and a later run's messages are strangers to it."""
+    found = np.empty(len(messages.points), np.int64)
+    half_of = np.arange(len(found)) % 2
+    for half in (0, 1):
+        parts = [core[half_of[core] == half] for core in cores]
+        examples = [_examples(messages, part if len(part) else core) for part, core in zip(parts, cores, strict=True)]
+        owners = np.repeat(np.arange(len(cores)), [len(own) for own in examples])
+        others = half_of != half
+        found[others], _ = _nearest(messages.points[others], messages.points[np.concatenate(examples)], owners)
+    return found
+
+
+def _speakers(messages: Messages, chosen: Array) -> int:
+    return len(np.unique(messages.speakers[chosen]))
 
 
 def _matched(messages: Messages, points: Array, owners: Array) -> dict[int, int]:
@@ -145,10 +191,6 @@ def _votes(owners: Array, labels: Array, count: int, num_labels: int) -> Floats:
     table = contingency(owners, labels, count, num_labels)
     shares: Floats = table / np.maximum(table.sum(1, keepdims=True), 1)
     return shares
-
-
-def _test(now: int, all_now: int, earlier: Earlier, place: int) -> tuple[Measure, float]:
-    return share_ratio(now, all_now, earlier.needs[place].speakers, earlier.speakers)
 
 
 def _kind(ratio: Measure, q: float) -> str:

@@ -67,10 +67,12 @@ def _say_need(need: Need) -> str:
 
 
 def _changes(described: Described, lost: Sequence[Change]) -> Iterator[str]:
-    kinds = [need.change.kind for need in described.needs if need.change]
+    kinds = [need.change.kind for need in described.needs if need.change and need.is_confirmed]
     if not kinds and not lost:
         return
-    told = tr("Against the earlier run: {grew} needs grew, {shrank} shrank, {new} appeared, {met} were perhaps met.")
+    told = tr(
+        "Against the earlier run: {grew} confirmed needs grew, {shrank} shrank, {new} appeared, {met} were perhaps met."
+    )
     yield told.format(
         grew=kinds.count(GREW), shrank=kinds.count(SHRANK), new=kinds.count(APPEARED),
         met=kinds.count(LESS) + sum(change.kind == LESS for change in lost),

@@ -83,9 +83,9 @@ class Change:
     """Against an earlier run."""
 
     kind: str
-    """"grew", "shrank", "same", "appeared", "met", "gone"."""
+    """"grew", "shrank", "same", "appeared", "part", "met", "gone"."""
     was: int
-    """The number it had then; 0: there was none."""
+    """The number that it, or what it is now a part of, had then; 0: there was none."""
     names: Mapping[str, str]
     """As it was called then."""
     ratio: Measure | None = None

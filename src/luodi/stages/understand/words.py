@@ -18,7 +18,8 @@ _REMEMBERED = 100_000
 """Words of which it is known what they are; most come again and again."""
 _HAN = re.compile(f"[{HAN}]")
 _OTHER = re.compile(rf"[^\W_{HAN}]+(?:['’][^\W_{HAN}]+)?")
-_MARKS = re.compile("|".join(re.escape(mark) for mark in MARKS))
+_NO_WORDS = re.compile("|".join([*(re.escape(mark) for mark in MARKS), r"(?:https?://|www\.)[!-~]+"]))
+"""What stands for personal data, and addresses of pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,9 @@ class Word:
 
 
 def words_of(text: str) -> list[Word]:
-    """In the order in which they stand. What stands for personal data is no word."""
-    masked = [match.span() for match in _MARKS.finditer(text)]
+    """In the order in which they stand. What stands for personal data is no word, nor is what an
+    address of a page consists of."""
+    masked = [match.span() for match in _NO_WORDS.finditer(text)]
     found = sorted(_split(text), key=lambda word: (word.start, word.end))
     return [word for word in found if not any(start < word.end and word.start < end for start, end in masked)]
 
