@@ -24,6 +24,7 @@ def poems(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_example_lives_in_short(poems: Path) -> None:
     """300 poems, once: every stage works; the bar of the whole is not asked for."""
     done = luodi(

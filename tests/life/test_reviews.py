@@ -25,6 +25,7 @@ def reviews(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_example_lives_in_short(reviews: Path) -> None:
     """A tiny model from scratch on 1,500 rows: every stage works; the bar of the whole is not asked for."""
     done = luodi(

@@ -14,6 +14,8 @@ from luodi.models.packaged import fetch
 from luodi.stages.understand import vectors
 from luodi.stages.understand.graph import centred
 
+pytestmark = pytest.mark.slow  # a graph is made of the encoder first; needs are tested with words alone, too
+
 TEXTS = [
     "我的快递什么时候到", "物流太慢了，等了一周", "the app crashes on start", "应用一打开就闪退",
     "how do I export a pdf?", "怎么导出PDF文件", "refund please", "我要退款", "a" * 900, "好",

@@ -73,7 +73,7 @@ def test_learning_brings_a_student_nearer_to_its_teacher(name: str, make: Any, t
     assert engine.run(asked)["logits"] == pytest.approx(wanted)  # the teacher is as it was
 
 
-def test_it_is_tried_where_nothing_else_is_fast_enough(deep: Path, tmp_path: Path, both_languages: str) -> None:
+def test_it_is_tried_where_nothing_else_is_fast_enough(deep: Path, tmp_path: Path) -> None:
     made = run(tmp_path / "a", deep, replace(QUICK, candidates=["onnx-int8", "distilled-onnx-int8"]), p95_ms="<= 0.001")
     assert {"distilled", "distilled-onnx", "distilled-onnx-int8"} <= names(made)
     manifest = read_manifest(tmp_path / "a" / "bundle")
@@ -86,15 +86,15 @@ def test_it_is_tried_where_nothing_else_is_fast_enough(deep: Path, tmp_path: Pat
 
 
 def test_it_is_left_alone_where_the_contract_is_kept(deep: Path, tmp_path: Path) -> None:
-    made = run(tmp_path / "b", deep, replace(QUICK, candidates=["onnx-int8", "distilled-onnx-int8"]), p95_ms="<= 9999")
+    made = run(tmp_path / "b", deep, replace(QUICK, candidates=["distilled"]), p95_ms="<= 9999")
     assert not names(made) & STUDENTS
     assert any("A smaller network was not asked for" in line for line in made.findings)
 
 
 def test_it_is_made_where_the_page_asks_and_never_where_it_forbids(deep: Path, tmp_path: Path) -> None:
-    chosen = replace(QUICK, candidates=["onnx", "distilled-onnx"])
+    chosen = replace(QUICK, candidates=["distilled"])
     asked = run(tmp_path / "c", deep, replace(chosen, distill=3), p95_ms="<= 9999")
-    assert "distilled-onnx" in names(asked)
+    assert "distilled" in names(asked)
     forbidden = run(tmp_path / "d", deep, replace(chosen, distill=0), p95_ms="<= 0.001")
     assert not names(forbidden) & STUDENTS
     too_many = run(tmp_path / "e", deep, replace(chosen, distill=6), p95_ms="<= 9999")
