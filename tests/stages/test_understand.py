@@ -20,7 +20,7 @@ from luodi.errors import DataError, InputError
 from luodi.lifecycle import understand
 from luodi.stages.understand.checks import read_checks
 from luodi.stages.understand.config import UnderstandSettings
-from luodi.stages.understand.earlier import EarlierNeed, _nearest, _unmatched
+from luodi.stages.understand.earlier import Earlier, EarlierNeed, _nearest, _unmatched, say_unlike
 from luodi.stages.understand.needs import Change
 from luodi.understanding import again, read_source
 from voices import FILLERS, TOPICS, Voices, noise, speak
@@ -224,8 +224,8 @@ def test_what_grew_appeared_and_was_met_since_an_earlier_run(tmp_path: Path) -> 
 
 
 def test_where_nothing_changed_nothing_is_said_to_have(tmp_path: Path) -> None:
-    """Half of the messages at random against the other half. Seven of eight needs of real reviews were once said to be
-    perhaps met, and 122 to have appeared: the second run had divided more finely."""
+    """Two samples of one kind. Of real reviews, halved by date, seven of eight needs were once said to be perhaps met,
+    and 122 to have appeared: the second run had divided more finely."""
     topics = ("export", "login", "delivery", "battery")
     for seed, name in ((1, "a"), (2, "b")):
         speak(dict.fromkeys(topics, 90), seed=seed).write(tmp_path / f"{name}.csv")
@@ -233,6 +233,14 @@ def test_where_nothing_changed_nothing_is_said_to_have(tmp_path: Path) -> None:
     report = understand(str(tmp_path / "b.csv"), tmp_path / "b", LEXICAL, tmp_path / "a")
     assert {need["change"]["kind"] for need in needs_of(tmp_path / "b")} <= {"same", "part"}
     assert any("0 confirmed needs grew, 0 shrank, 0 appeared, 0 were" in finding for finding in report.findings)
+
+
+def test_needs_much_wider_or_narrower_than_the_earlier_ones_are_not_compared(both_languages: str) -> None:
+    needs = tuple(EarlierNeed(id=n, names={}, speakers=9, examples=()) for n in range(9))
+    earlier = Earlier(needs=needs, speakers=81)
+    assert "262" in say_unlike(262, earlier)
+    assert say_unlike(28, earlier) == say_unlike(9, earlier) == say_unlike(2, earlier) == ""
+    assert "3" in say_unlike(3, Earlier(needs=needs * 4, speakers=81))
 
 
 def test_what_is_a_part_of_an_earlier_need_has_not_appeared() -> None:

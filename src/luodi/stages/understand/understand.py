@@ -20,7 +20,7 @@ from luodi.stages.understand import checks as checking
 from luodi.stages.understand.checks import Checks
 from luodi.stages.understand.config import UnderstandSettings
 from luodi.stages.understand.describe import Described, describe
-from luodi.stages.understand.earlier import Earlier, compare, keep
+from luodi.stages.understand.earlier import Earlier, compare, keep, say_unlike
 from luodi.stages.understand.feelings import feel
 from luodi.stages.understand.findings import tell
 from luodi.stages.understand.grouping import group
@@ -85,15 +85,17 @@ def understand(
     stamp = checking.stamp_of(messages.grouping.labels)
     kept = keep(messages, described)
     lost: tuple[Change, ...] = ()
-    if earlier:
+    unlike = say_unlike(messages.grouping.count, earlier) if earlier else ""
+    if earlier and not unlike:
         described, lost = compare(messages, described, earlier, vectors.points[own:])
     fits = checks is not None and checks.stamp == stamp
     right = checking.meant(checks, range(1, messages.grouping.count + 1)) if checks and fits else {}
     if len(right) >= checking.FEWEST:
         described = _put_right(messages, described, right)
+    told = (*filter(None, [unlike]), *_told(read, vectors.told, messages, checks, right))
     return Understood(
         needs=described.needs, numbers=_numbers(messages, described),
-        findings=tuple(tell(messages, described, lost, _told(read, vectors.told, messages, checks, right))),
+        findings=tuple(tell(messages, described, lost, told)),
         details=_details(messages, described, lost, earlier), assigned=_assigned(read, messages, described.numbers),
         check_file=_check_file(messages, described, settings, stamp), stamp=stamp, kept=kept,
     )  # fmt: skip
