@@ -28,6 +28,7 @@ from luodi.core.bundle import Bundle, open_bundle
 from luodi.core.machine import num_threads
 from luodi.core.sampling import Sampling
 from luodi.core.task import Engine
+from luodi.core.types import Array
 from luodi.models.packaged import fetch
 from luodi.models.ready import ready_bundle
 from luodi.models.writing import Draft, bits_of, write
@@ -63,13 +64,17 @@ def main() -> None:
 
 
 def made(bundle: Bundle[Any, Any], folder: Path, threads: int) -> dict[str, Engine]:
-    engine: Any = bundle.engine
-    weights = {n.removeprefix("decoder."): t.float().numpy() for n, t in engine.model.state_dict().items()}
-    write_decoder(folder / "onnx", bundle.manifest.network["config"], weights)
+    write_decoder(folder / "onnx", bundle.manifest.network["config"], weights_of(bundle))
     for bits in (8, 4):
         quantize_blocks(folder / "onnx", folder / f"onnx-w{bits}", bits=bits)
     names = ("onnx", "onnx-w8", "onnx-w4")
     return {name: onnx.open_engine(folder / name, bundle.task, {}, threads) for name in names}
+
+
+def weights_of(bundle: Bundle[Any, Any]) -> dict[str, Array]:
+    """By their names in `transformers`."""
+    engine: Any = bundle.engine
+    return {n.removeprefix("decoder."): t.float().numpy() for n, t in engine.model.state_dict().items()}
 
 
 def by_transformers(tokens: int) -> Call:
@@ -125,11 +130,10 @@ def by_genai(bundle: Bundle[Any, Any], file: Path, tokens: int, threads: int) ->
     ov = openvino.load()  # without its telemetry
     import openvino_genai as peer
 
-    engine: Any = bundle.engine
-    weights = {n.removeprefix("decoder."): t.float().numpy() for n, t in engine.model.state_dict().items()}
     processor: Any = bundle.processor
-    tokenizer, network = bundle.path / "processor" / "tokenizer.json", bundle.manifest.network
-    gguf.write_gguf(file, network["config"], weights, tokenizer, processor.ends[0], bundle.task.schema.template, "int8")
+    tokenizer, config = bundle.path / "processor" / "tokenizer.json", bundle.manifest.network["config"]
+    ends, template = processor.ends[0], bundle.task.schema.template
+    gguf.write_gguf(file, config, weights_of(bundle), tokenizer, ends, template, "int8")
     opened = peer.LLMPipeline(str(file), "CPU", INFERENCE_NUM_THREADS=threads)
     told = peer.GenerationConfig()
     told.max_new_tokens, told.min_new_tokens, told.do_sample = tokens, tokens, False

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from luodi.backends.starlette import Call, Gone, Reply, Route, build_app
-from luodi.core.bundle import Bundle, answers_on_wire, compare
+from luodi.core.bundle import Bundle, GoldenPair, answers_on_wire, compare
 from luodi.core.types import Prediction
 from luodi.messages import language, speaking, tr
 from luodi.stages.serve.batcher import Batcher, EngineFailed, QueueFull, Worker
@@ -150,8 +150,9 @@ class App:
             return self._streamed(opened, wish, asked.inputs[0])
         answering = opened.batcher.ask(asked.inputs) if wish is None else self._written(opened, wish, asked.inputs)
         answers = await self._ask(call, answering)
-        self._note(opened, asked.inputs, answers)
-        wires, model = _wires(opened.bundle, answers), _model_of(opened.bundle)
+        told = answers_on_wire(opened.bundle.task, answers)
+        self._note(opened, asked.inputs, told)
+        wires, model = [_wire(answer) for answer in told], _model_of(opened.bundle)
         return as_json({"output": wires[0], "model": model} if asked.is_single else {"outputs": wires, "model": model})
 
     async def _written(self, opened: Opened, wish: Wish, inputs: Sequence[Any]) -> list[Prediction[Any]]:
@@ -179,8 +180,9 @@ class App:
         try:
             async for told in self._write(opened, wish, value):
                 if isinstance(told, Prediction):
-                    self._note(opened, [value], [told])
-                    yield event({"output": _wires(opened.bundle, [told])[0], "model": _model_of(opened.bundle)})
+                    (answer,) = answers_on_wire(opened.bundle.task, [told])
+                    self._note(opened, [value], [answer])
+                    yield event({"output": _wire(answer), "model": _model_of(opened.bundle)})
                 elif told:
                     yield event({"piece": told})
         except TimeoutError:
@@ -192,12 +194,11 @@ class App:
             self.in_flight -= 1
             self.writing -= 1
 
-    def _note(self, opened: Opened, inputs: Sequence[Any], answers: Sequence[Prediction[Any]]) -> None:
+    def _note(self, opened: Opened, inputs: Sequence[Any], answers: Sequence[GoldenPair]) -> None:
         """What the service asks itself before it is ready is no traffic."""
         if opened.traffic and self.phase is not Phase.STARTING:
-            task = opened.bundle.task
-            wires = [task.input.encode(value) for value in inputs]
-            opened.traffic.note(wires, answers_on_wire(task, answers), opened.bundle.identity)
+            wires = [opened.bundle.task.input.encode(value) for value in inputs]
+            opened.traffic.note(wires, answers, opened.bundle.identity)
 
     def _require_place(self) -> None:
         """As many answers are written at once as inputs may wait."""
@@ -329,9 +330,8 @@ def closing(reply: Reply) -> Reply:
     return replace(reply, headers={**reply.headers, "connection": "close"})
 
 
-def _wires(bundle: Bundle[Any, Any], answers: Sequence[Prediction[Any]]) -> list[dict[str, Any]]:
-    told = answers_on_wire(bundle.task, answers)
-    return [{"value": a.value, "confidence": a.confidence, "scores": a.scores} for a in told]
+def _wire(answer: GoldenPair) -> dict[str, Any]:
+    return {"value": answer.value, "confidence": answer.confidence, "scores": answer.scores}
 
 
 def _model_of(bundle: Bundle[Any, Any]) -> dict[str, str]:

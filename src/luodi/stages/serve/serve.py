@@ -56,7 +56,6 @@ class Service:
         self._key = os.environ.get(KEY, "")
         self._worker = Worker("luodi-engine")
         self._stranger = Worker("luodi-rehearsal")
-        self._writer = Worker("luodi-traffic")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._server: HttpServer | None = None
@@ -76,7 +75,7 @@ class Service:
         app = App(self._settings, self._key, self._worker)
         traffic = self._traffic(app)
         with (
-            running(self._worker), running(self._stranger), running(self._writer), stopped_by_signals(self.stop),
+            running(self._worker), running(self._stranger), stopped_by_signals(self.stop),
             listening(self._settings.host, self._settings.port) as listener, leased(self._folder),
         ):  # fmt: skip
             during = partial(self._until_stopped, app, listener, traffic)
@@ -85,7 +84,7 @@ class Service:
     def _traffic(self, app: App) -> Traffic | None:
         if not self._settings.traffic:
             return None
-        made = Traffic(Path(self._settings.traffic), self._settings.max_traffic, self._writer, app.metrics.traffic)
+        made = Traffic(Path(self._settings.traffic), self._settings.max_traffic, app.metrics.traffic)
         made.open()
         return made
 

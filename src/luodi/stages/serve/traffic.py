@@ -63,11 +63,11 @@ _COLUMNS = tuple(field.name for field in fields(Exchange))
 class Traffic:
     """The store of one service. But for `_write`, which runs in the worker's thread, it lives in the event loop."""
 
-    def __init__(self, path: Path, most: int, worker: Worker, observe: Callable[[str, int], None]) -> None:
+    def __init__(self, path: Path, most: int, observe: Callable[[str, int], None]) -> None:
         self._path = path
         self._most = most
         """Rows that are kept; the oldest make place."""
-        self._worker = worker
+        self._worker = Worker("luodi-traffic")
         self._observe = observe
         """Told how many exchanges were "kept" or "lost"."""
         self._waiting: list[_Said] = []
@@ -81,6 +81,12 @@ class Traffic:
         self._waiting += said[:room]
         if said[room:]:
             self._observe("lost", len(said[room:]))
+
+    def start(self) -> None:
+        self._worker.start()
+
+    def stop(self) -> None:
+        self._worker.stop()
 
     async def run(self) -> None:
         """Writes for ever. Where it is cancelled, a write under way goes on, and the next `flush` waits for it."""
@@ -131,12 +137,14 @@ async def keeping(traffic: Traffic | None) -> AsyncIterator[None]:
     if traffic is None:
         yield
         return
+    traffic.start()
     writing = asyncio.create_task(traffic.run())
     try:
         yield
     finally:
         writing.cancel()
         await traffic.flush()
+        traffic.stop()
 
 
 def require_text(codec: Codec[Any]) -> None:

@@ -100,10 +100,10 @@ def compare(
     pairs = _matched(messages, points, owners)
     nearest, is_near = _nearest(messages.points, points, owners)
     rows = [(earlier.needs[place], pairs.get(i)) for i, place in enumerate(known)]
+    cores = {label: messages.core(label) for label in {*range(messages.grouping.count)} - {*pairs.values()}}
     others = {
-        label: _unmatched(nearest[core], is_near[core], [need for need, _ in rows])
-        for label in range(messages.grouping.count) if label not in pairs.values() and len(core := messages.core(label))
-    }  # fmt: skip
+        label: _unmatched(nearest[core], is_near[core], [need for need, _ in rows]) for label, core in cores.items()
+    }
     new = [label for label, change in others.items() if change.kind == APPEARED]
     is_old = ~np.isin(messages.grouping.labels, new)
     now = len(np.unique(messages.speakers))
