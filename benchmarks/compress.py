@@ -19,6 +19,7 @@ from luodi.core.bundle import open_bundle
 from luodi.core.datasets import load_split
 from luodi.core.project import Project, open_project
 from luodi.stages.compress.compress import Compressed, TestSet, compress
+from luodi.stages.compress.config import CompressSettings
 from luodi.stages.evaluate.baselines import load_baselines
 from luodi.steps import made_from
 
@@ -33,11 +34,18 @@ def main() -> None:
     parser.add_argument("project", type=Path)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=float, default=0.75)
+    parser.add_argument("--rank", type=float, default=1.0, help="share of the weights in layers of lower rank; 1: none")
+    parser.add_argument("--only", nargs="*", default=[], help="candidates, all where none are named")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--out", type=Path, default=Path("compressed"))
     told = parser.parse_args()
     told.out.mkdir(parents=True, exist_ok=True)
-    made = compressed(open_project(told.project), told.layers, told.width, told.minutes, told.out)
+    project = open_project(told.project)
+    settings = replace(
+        project.settings["compress"], distill=told.layers, prune=told.width, low_rank=told.rank, candidates=told.only,
+        distill_minutes=told.minutes, max_loss=0.015,
+    )  # fmt: skip
+    made = compressed(project, settings, told.out)
     for line in made.findings:
         print(line)
     print(f"| {' | '.join(COLUMNS)} |")
@@ -46,7 +54,7 @@ def main() -> None:
         print(as_line(row))
 
 
-def compressed(project: Project, layers: int, width: float, minutes: float, out: Path) -> Compressed:
+def compressed(project: Project, settings: CompressSettings, out: Path) -> Compressed:
     """The loss that is allowed is 1.5 points, as for any student of a third of the layers."""
     store = project.store
     trained, evaluated = store.latest("train"), store.latest("evaluate")
@@ -61,9 +69,6 @@ def compressed(project: Project, layers: int, width: float, minutes: float, out:
         examples = load_split(prepared.path, "test", parent.task)
         return TestSet(examples=examples, baselines=load_baselines(parent.task, evaluated.path, "test"))
 
-    settings = replace(
-        project.settings["compress"], distill=layers, prune=width, distill_minutes=minutes, max_loss=0.015
-    )
     return compress(parent, held_back, (*rows, *held_back), open_test, project.contract, settings, out)
 
 

@@ -24,7 +24,8 @@ class Screen(logging.Handler):
         super().__init__()
         self.stream = stream or sys.stderr
         self._drawn = 0.0
-        self._began: dict[str, float] = {}
+        self._began: dict[str, tuple[float, float]] = {}
+        """When each bar was first heard of, and how far it was: a run that goes on does not begin at 0."""
         self._is_open = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -38,13 +39,14 @@ class Screen(logging.Handler):
 
     def _bar(self, what: str, done: float, total: float, note: str) -> None:
         now = time.monotonic()
-        began = self._began.setdefault(what, now)
+        began, start = self._began.setdefault(what, (now, done))
         is_terminal = self.stream.isatty()
         if done < total and now - self._drawn < (REDRAW_S if is_terminal else QUIET_S):
             return
         self._drawn = now
         share = min(done / total, 1.0) if total else 1.0
-        left = (now - began) * (1 - share) / share if share > 0.02 else float("nan")
+        gone = done - start
+        left = (now - began) * (total - done) / gone if gone > 0.02 * total else float("nan")
         filled = round(share * WIDTH)
         clock = "" if left != left else tr(", {time} left").format(time=clock_time(left))
         line = f"{what} [{'#' * filled}{'.' * (WIDTH - filled)}] {done:.0f}/{total:.0f}{clock}  {note}"

@@ -53,7 +53,7 @@ def whole(
 ) -> tuple[Path, Compressed]:
     """All candidates, once for this file."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, run(folder, tiny_bundle, tiny_dataset, replace(QUICK, vocabulary=60))
+    return folder, run(folder, tiny_bundle, tiny_dataset, replace(QUICK, vocabulary=60, price_per_hour=0.36))
 
 
 def test_every_candidate_of_this_machine_is_measured(whole: tuple[Path, Compressed]) -> None:
@@ -66,6 +66,8 @@ def test_every_candidate_of_this_machine_is_measured(whole: tuple[Path, Compress
         assert row["size_mb"] > 0
         assert 0 < row["p50_ms"] <= row["p95_ms"]
         assert row["throughput_per_s"] > 0
+        if not row["refused"]:  # a million answers at so many a second, and 0.0001 a second
+            assert row["cost_per_million"] == pytest.approx(100 / row["throughput_per_s"])
         assert row["score"]["low"] <= row["score"]["value"] <= row["score"]["high"]
     assert told["reference"]["speedup"] == 1.0
     assert json.loads(json.dumps(told)) == told

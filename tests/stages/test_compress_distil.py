@@ -12,6 +12,7 @@ import pytest
 from luodi.core.bundle import Bundle, open_bundle, read_manifest
 from luodi.core.contract import parse_contract
 from luodi.core.types import Dataset, Prediction
+from luodi.models import distil
 from luodi.models.distil import layers_of, student_of, teach
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings
@@ -71,6 +72,38 @@ def test_learning_brings_a_student_nearer_to_its_teacher(name: str, make: Any, t
     after = np.abs(type(engine)(student.eval()).run(asked)["logits"] - wanted).mean()
     assert after < 0.6 * before
     assert engine.run(asked)["logits"] == pytest.approx(wanted)  # the teacher is as it was
+
+
+def test_a_student_that_was_killed_goes_on_where_it_was(
+    deep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it had learned and for the time that was left; one of another shape begins anew."""
+    bundle: Bundle[Any, Any] = open_bundle(deep)
+    engine: Any = bundle.engine
+    items = bundle.task.encode([e.input for e in make_dataset().train], bundle.processor)
+    keep = tmp_path / "student.learned"
+    monkeypatch.setattr(distil, "KEEP_EVERY_S", 0.0)
+    told: list[float] = []
+
+    def killed(what: str, done: float, total: float, note: str) -> None:
+        told.append(done / total)
+        if done > 0.5 * total:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(distil, "progress", killed)
+    first = student_of(engine.model, 2)
+    with pytest.raises(KeyboardInterrupt):
+        teach(engine.model, first, bundle.task, items, 2.0, keep=keep)
+    assert 0 < told[0] < 0.4
+    told.clear()
+    monkeypatch.setattr(distil, "progress", lambda what, done, total, note: told.append(done / total))
+    again = student_of(engine.model, 2)
+    seen = teach(engine.model, again, bundle.task, items, 2.0, keep=keep)
+    assert told[0] > 0.4
+    assert seen > 0
+    told.clear()
+    teach(engine.model, student_of(engine.model, 1), bundle.task, items, 0.5, keep=keep)
+    assert told[0] < 0.4
 
 
 def test_it_is_tried_where_nothing_else_is_fast_enough(deep: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from luodi.core.contract import Contract, parse_contract
 from luodi.core.measure import Measure
 from luodi.core.task import Schema, load_task
 from luodi.core.types import Dataset, Example, Prediction
+from luodi.errors import ParityError
 from luodi.stages.compress.choice import Row, choose, mark
 from luodi.stages.compress.config import CompressSettings
-from luodi.stages.compress.gate import Judged, judge, too_slow
+from luodi.stages.compress.gate import Judged, check_shapes, judge, too_slow
 from luodi.stages.compress.measure import spread_by_length, time_all
 from measured import row
 
@@ -107,22 +109,66 @@ def rows(*found: Row) -> dict[str, Row]:
 
 
 def test_the_fastest_wins() -> None:
-    assert choose(rows(row("small", 12, 30), row("fast", 8, 35)), Contract()) == "fast"
+    assert choose(rows(row("small", 12, 30), row("fast", 8, 35)), Contract(), "accuracy") == "fast"
 
 
 def test_of_two_about_as_fast_the_smaller_wins() -> None:
-    assert choose(rows(row("small", 8.3, 30), row("fast", 8, 35)), Contract()) == "small"
+    assert choose(rows(row("small", 8.3, 30), row("fast", 8, 35)), Contract(), "accuracy") == "small"
 
 
 def test_a_refused_one_never_wins() -> None:
-    assert choose(rows(row("fast", 1, 1, refused="It collapsed."), row("slow", 30, 100)), Contract()) == "slow"
-    assert choose(rows(row("fast", 1, 1, refused="It collapsed.")), Contract()) == "trained"
+    gone = row("fast", 1, 1, refused="It collapsed.")
+    assert choose(rows(gone, row("slow", 30, 100)), Contract(), "accuracy") == "slow"
+    assert choose(rows(gone), Contract(), "accuracy") == "trained"
 
 
 def test_the_contract_comes_before_speed() -> None:
     contract = parse_contract({"size_mb": "<= 32", "p95_ms": "<= 30"}, [])
-    assert choose(rows(row("small", 12, 30), row("fast", 8, 35)), contract) == "small"
-    assert choose(rows(row("small", 20, 34), row("fast", 8, 35)), contract) == "fast"
+    assert choose(rows(row("small", 12, 30), row("fast", 8, 35)), contract, "accuracy") == "small"
+    assert choose(rows(row("small", 20, 34), row("fast", 8, 35)), contract, "accuracy") == "fast"
+
+
+def test_the_fastest_of_those_that_will_be_accepted_wins() -> None:
+    """Chosen for being fast alone, it would be refused by the contract on the test set, and a slower one not."""
+    contract = parse_contract({"accuracy": ">= 0.89", "p95_ms": "<= 30"}, ["accuracy"])
+
+    def scored(found: Row, value: float) -> Row:
+        return replace(found, judged=replace(found.judged, score=Measure.exact(value)))
+
+    good, fast = scored(row("good", 12, 30), 0.895), scored(row("fast", 8, 35), 0.886)
+    assert choose(rows(good, fast), contract, "accuracy") == "good"
+    assert choose(rows(good, fast), contract, "macro_f1") == "fast"
+    assert choose(rows(scored(good, 0.88), fast), contract, "accuracy") == "fast"
+    assert choose(rows(replace(good, refused="no"), fast), contract, "accuracy") == "fast"
+    slow = scored(row("slow", 20, 30), 0.9)
+    assert choose(rows(slow, fast), contract, "accuracy") == "fast"  # the limit on time is kept first
+
+
+def test_rounded_weights_must_still_give_numbers_at_every_shape(tiny_bundle: Path) -> None:
+    bundle = open_bundle(tiny_bundle, threads=1)
+    items = bundle.task.encode(["好吃", "太差 失望 退货"], bundle.processor)
+
+    class Rounded:
+        def __init__(self, spoilt: str = "") -> None:
+            self.spoilt = spoilt
+
+        def run(self, batch: Any) -> Any:
+            found = {name: array + 0.3 for name, array in bundle.engine.run(batch).items()}
+            is_long = batch["input_ids"].shape == (1, bundle.task.schema.max_length)
+            if is_long and self.spoilt == "nan":
+                return {name: array * np.nan for name, array in found.items()}
+            if is_long and self.spoilt == "shape":
+                return {name: np.repeat(array, 2, axis=0) for name, array in found.items()}
+            return found
+
+    made: Any = Rounded()
+    assert check_shapes(bundle.engine, made, bundle.task, items, math.inf) > 0.1
+    with pytest.raises(ParityError):
+        check_shapes(bundle.engine, made, bundle.task, items)
+    for spoilt in ("nan", "shape"):
+        made = Rounded(spoilt)
+        with pytest.raises(ParityError, match=f"1 x {bundle.task.schema.max_length}"):
+            check_shapes(bundle.engine, made, bundle.task, items, math.inf)
 
 
 def test_pareto_marks_what_nothing_beats() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from pathlib import Path
 
@@ -126,6 +127,108 @@ def test_no_number_names_the_rows(tmp_path: Path, both_languages: str) -> None:
         fit(tmp_path / "run", learning_rate=float("inf"))
     assert caught.value.code == "train.nan"
     assert "2" in caught.value.message
+
+
+def test_a_gradient_that_is_no_number_stops_with_its_batch_before_any_weight_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, both_languages: str
+) -> None:
+    """The root of 0 is a number, its slope is not: one row has it, and the rows named are those of its batch."""
+    train = [dataclasses.replace(e, id=f"row-{e.id}") for e in TRAIN]
+    original = loop._backward_part
+    seen: list[bool] = []
+
+    def rooted(model, task, plan, items, *, share):  # type: ignore[no-untyped-def]
+        loss = original(model, task, plan, items, share=share)
+        seen.append(any(item is marked for item in items))
+        if seen[-1]:
+            zero = model.head.weight.sum() * 0
+            (zero.sqrt() * share).backward()
+        return loss
+
+    marked = None
+    kept = loop.training_steps
+
+    def marking(model, task, optimizer, material, *rest):  # type: ignore[no-untyped-def]
+        nonlocal marked
+        marked = material.items[77]
+        seen.clear()  # what the probe saw
+        return kept(model, task, optimizer, material, *rest)
+
+    monkeypatch.setattr(loop, "_backward_part", rooted)
+    monkeypatch.setattr(stage, "training_steps", marking)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(DataError) as caught:
+        stage.train(TASK, train, VALIDATION, BRIEF, SETTINGS, tmp_path / "run")
+    assert caught.value.code == "train.nan"
+    assert "row-77" in caught.value.message.replace(",", " ").replace(".", " ").replace("。", " ").split()
+    assert str(len(seen)) in caught.value.message  # the very step, not the next one
+    assert ("gradient" if both_languages == "en" else "梯度") in caught.value.message
+
+
+def test_a_batch_once_halved_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each want of memory costs a pass: it is not found out anew at every step."""
+    original = loop._backward_part
+
+    def small(model, task, plan, items, *, share):  # type: ignore[no-untyped-def]
+        if loop._positions(items) > 40:
+            raise torch.OutOfMemoryError("no memory")
+        return original(model, task, plan, items, share=share)
+
+    monkeypatch.setattr(loop, "_backward_part", small)
+    with caplog.at_level("INFO", logger="luodi"):
+        fit(tmp_path / "run")
+    # From 128 positions to 32, by the probe and by the run.
+    assert 1 <= sum("halved" in r.getMessage() for r in caplog.records) <= 4
+
+
+def test_curves_can_be_read_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "SAVE_EVERY_S", 0.0)
+    original = loop.training_steps
+    monkeypatch.setattr(stage, "training_steps", lambda *a: cut_at(original(*a), 25))
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run")
+    early = json.loads((tmp_path / "run" / stage.CURVES).read_text())
+    assert early["scores"]
+    assert early["curve"][0]["step"] == stage.CURVE_EVERY
+    assert early["best"]["value"] is not None
+    monkeypatch.setattr(stage, "training_steps", original)
+    made = fit(tmp_path / "run")
+    late = json.loads((tmp_path / "run" / stage.CURVES).read_text())
+    assert late["curve"][: len(early["curve"])] == early["curve"]
+    assert late["best"] == made.details["best"]
+
+
+def test_dropout_reaches_layers_that_hold_it_as_a_number() -> None:
+    """LLaMA's attention has no layer for it: of what a step sees, some is left out, and nothing where it is 0."""
+    from transformers import LlamaConfig, LlamaModel
+
+    torch.manual_seed(0)
+    shape = LlamaConfig(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, vocab_size=50)
+    model = LlamaModel(shape).train()
+    tokens = torch.arange(12)[None]
+    loop.set_dropout(model, 0.5)
+    first, second = (model(input_ids=tokens).last_hidden_state for _ in range(2))
+    assert not torch.equal(first, second)
+    loop.set_dropout(model, 0.0)
+    first, second = (model(input_ids=tokens).last_hidden_state for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("loss", ["focal", "weighted", "label_smoothing"])
+def test_it_learns_by_other_losses(tmp_path: Path, loss: str) -> None:
+    assert fit(tmp_path / "run", loss=loss, epochs=6).numbers["validation_accuracy"].low > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's compiler uses what torch deprecates
+def test_a_compiled_step_learns_the_same(tmp_path: Path) -> None:
+    """Compiling takes half a minute; losses differ by the order of sums alone."""
+    whole, compiled = (fit(tmp_path / str(wish), compile=wish, epochs=1) for wish in (False, True))
+    ours, theirs = ([p["loss"] for p in run.details["curve"]] for run in (whole, compiled))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert open_bundle(compiled.bundle).predict(["很满意 喜欢"])[0].value in {"好评", "差评"}
 
 
 def test_want_of_memory_halves_the_batch(

@@ -9,14 +9,18 @@ wide part) is the teacher's.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,6 +39,8 @@ WARM_UP = 0.05
 """Share of the time in which the rate rises."""
 MOST_HELD = 1_000_000_000
 """Bytes of what the teacher said that are kept for the next time; the rest is asked anew."""
+KEEP_EVERY_S = 60.0
+"""What a student has learned is kept so often: a kill costs a minute."""
 LARGEST_BATCH = 16
 """Items: small batches make many steps, and on a CPU they cost no more."""
 
@@ -84,10 +90,11 @@ def choose_kept(model: nn.Module, task: Task[Any, Any], items: Sequence[Item], s
 
 def teach(
     teacher: nn.Module, student: nn.Module, task: Task[Any, Any], items: Sequence[Item], seconds: float,
-    rounds: int | None = None,
+    rounds: int | None = None, keep: Path | None = None,
 ) -> float:  # fmt: skip
     """So long on these items, over and over where there is time; or, where said, so many `rounds` over all of them.
-    Gives how often each was seen."""
+    Gives how often each was seen. What has been learned is kept in the file `keep` now and then; where it is there, the
+    student goes on from it."""
     torch.manual_seed(0)
     old, new = _deep(teacher).eval(), _deep(student).train()
     learning = _unfrozen(new)
@@ -95,13 +102,18 @@ def teach(
     batches = list(batches_by_length([item_size(i) for i in items], most=LARGEST_BATCH))
     known: dict[int, Read] = {}
     order = np.random.default_rng(0)
-    began, seen, held = time.perf_counter(), 0, 0
+    before, seen = _go_on(student, keep)
+    began, held = time.perf_counter() - before, 0
+    saved = time.perf_counter()
     while True:
         for place in order.permutation(len(batches)):
             done = seen / (rounds * len(items)) if rounds else (time.perf_counter() - began) / seconds
             if done >= 1:
                 new.eval()
                 return seen / len(items)
+            if keep and time.perf_counter() - saved > KEEP_EVERY_S:
+                saved = time.perf_counter()
+                _save(student, keep, saved - began, seen)
             batch = task.collate([items[i] for i in batches[place]])
             wanted = known.get(place)
             if wanted is None:
@@ -117,6 +129,28 @@ def teach(
             optimiser.zero_grad()
             seen += len(batches[place])
             progress(tr("distilling"), min(done, 1.0) * seconds, seconds, f"loss {float(loss.detach()):.3f}")
+
+
+def _go_on(student: nn.Module, file: Path | None) -> tuple[float, int]:
+    """Seconds that a student of this very shape has learned before, and rows it has seen; it gets the weights it had
+    then. The optimiser begins anew: its means are those of the last hundreds of steps."""
+    if file is None or not file.is_file():
+        return 0.0, 0
+    saved, shapes = load_file(file), {name: t.shape for name, t in student.state_dict().items()}
+    if {name: t.shape for name, t in saved.items()} != shapes:
+        return 0.0, 0
+    student.load_state_dict(saved)
+    with safe_open(file, "pt") as told:
+        metadata = told.metadata()
+    return float(metadata["seconds"]), int(metadata["seen"])
+
+
+def _save(student: nn.Module, file: Path, seconds: float, seen: int) -> None:
+    """Tied weights are written twice, as they are read."""
+    state = {name: t.detach().clone().contiguous() for name, t in student.state_dict().items()}
+    draft = file.with_name(f"{file.name}.work")
+    save_file(state, draft, {"seconds": str(seconds), "seen": str(seen)})
+    os.replace(draft, file)
 
 
 def _deep(model: nn.Module) -> Any:

@@ -64,8 +64,8 @@ def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], 
         torch.set_num_threads(threads)
     model = task.build(ScratchBase(name=str(network["base"]), config=network["config"]))
     weights = _read_weights(folder)
-    if network.get("pruned"):
-        from luodi.models.pruning import fit_shapes
+    if network.get("pruned") or network.get("low_rank"):
+        from luodi.models.reshaped import fit_shapes
 
         fit_shapes(model, weights)
     if network.get("torchao"):

@@ -9,7 +9,7 @@ the sum of weight times gradient over them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from luodi.core.types import Array, Floats, Item
 from luodi.messages import tr
 from luodi.models.engine import read_by, to_torch
 from luodi.models.layers import stacks
+from luodi.models.reshaped import put
 
 ROUND = 32
 """Units of the feed-forward are kept in multiples of this: kernels work on blocks of so many numbers."""
@@ -123,16 +124,6 @@ def cut(model: nn.Module, kept: Kept) -> None:
         _replace(layer, parts.read_units, columns=torch.from_numpy(units))
 
 
-def fit_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Gives each linear layer the size that its saved weights have: a configuration can say one width for all layers,
-    and none for heads that were cut out."""
-    for name, module in list(model.named_modules()):
-        saved = weights.get(f"{name}.weight")
-        if isinstance(module, nn.Linear) and saved is not None and saved.shape != module.weight.shape:
-            rows, columns = saved.shape
-            _put(model, name, nn.Linear(columns, rows, bias=module.bias is not None))
-
-
 def _require(model: nn.Module) -> Parts:
     parts = parts_of(model)
     if parts is None:
@@ -158,9 +149,4 @@ def _replace(layer: nn.Module, name: str, rows: Tensor | None = None, columns: T
         new.weight.copy_(weight)
         if bias is not None:
             new.bias.copy_(bias)
-    _put(layer, name, new)
-
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    owner, _, last = name.rpartition(".")
-    setattr(model.get_submodule(owner), last, module)
+    put(layer, name, new)

@@ -60,12 +60,14 @@ class Row:
         }  # fmt: skip
 
 
-def choose(rows: Mapping[str, Row], contract: Contract) -> str:
-    """Name of the winner; "trained" where all others are refused."""
+def choose(rows: Mapping[str, Row], contract: Contract, metric: str) -> str:
+    """Name of the winner; "trained" where all others are refused. Where some keep the contract's limit on `metric`,
+    by which they were scored on validation rows, it is one of these: the fastest would be refused in the end."""
     kept = [row for row in rows.values() if not row.refused and row.name != "trained"]
     if not kept:
         return "trained"
     within = [row for row in kept if _is_within(row, contract)] or kept
+    within = [row for row in within if _is_good(row, contract, metric)] or within
     fastest = min(row.times.p50_ms.value for row in within)
     tied = [row for row in within if row.times.p50_ms.value <= TIE * fastest]
     return min(tied, key=lambda row: (row.size_mb, row.times.p50_ms.value)).name
@@ -87,6 +89,10 @@ def mark(rows: Mapping[str, Row], chosen: str) -> dict[str, Row]:
 def _is_within(row: Row, contract: Contract) -> bool:
     numbers = row.numbers
     return all(limit.holds(numbers[limit.name].value) for limit in contract.limits if limit.name in numbers)
+
+
+def _is_good(row: Row, contract: Contract, metric: str) -> bool:
+    return all(limit.holds(row.judged.score.value) for limit in contract.limits if limit.name == metric)
 
 
 def _is_beaten(row: Row, rows: Mapping[str, Row]) -> bool:

@@ -32,7 +32,8 @@ from luodi.stages.compress.gate import Judged, judge, too_slow
 from luodi.stages.compress.measure import Timing, spread_by_length, time_all
 from luodi.stages.compress.memory import peak_memory_mb
 from luodi.stages.compress.plan import Shape, say_unmet, shape_for
-from luodi.stages.compress.recipes import FOR_OTHERS, LOSSLESS, STEPS, STUDENTS, depth_of, may_narrow
+from luodi.stages.compress.recipes import FOR_OTHERS, LOSSLESS, STEPS, STUDENTS
+from luodi.stages.compress.students import depth_of, may_narrow
 from luodi.stages.compress.workshop import TORCH, Workshop
 
 MEMORY_ASKED = 8
@@ -86,7 +87,7 @@ def compress(
         workshop = replace(workshop, shape=shape)
         made = make_all(workshop)
         rows = measure(made, workshop, drawn, metric)
-    chosen = choose(rows, contract)
+    chosen = choose(rows, contract, metric.name)
     rows = mark(rows, chosen)
     bundle = made.bundles[chosen]
     numbers = confirm(bundle, open_test(), metric, rows[chosen])
@@ -136,7 +137,7 @@ def _with_costs(row: Row, bundle: Bundle[Any, Any], inputs: Sequence[Any], works
 def _next_shape(rows: Mapping[str, Row], workshop: Workshop, contract: Contract) -> Shape:
     """Of a student that should keep the contract; empty where the page says what to try, or nothing more is needed."""
     settings = workshop.settings
-    is_said = settings.distill is not None or settings.prune is not None
+    is_said = any(told is not None for told in (settings.distill, settings.prune, settings.low_rank))
     if is_said or (settings.candidates and not STUDENTS & set(settings.candidates)):
         return Shape()
     trained = workshop.trained
@@ -197,7 +198,7 @@ def _workshop(
     trained = _with_threads(parent, threads)
     return Workshop(
         trained=trained, seen=seen, settings=settings, cpu=cpu, folder=folder, threads=threads,
-        shape=Shape(layers=settings.distill or 0, width=settings.prune or 1.0),
+        shape=Shape(layers=settings.distill or 0, width=settings.prune or 1.0, rank=settings.low_rank or 1.0),
     )  # fmt: skip
 
 

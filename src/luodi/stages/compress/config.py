@@ -41,6 +41,10 @@ class CompressSettings:
     prune: float | None = None
     """Share of attention heads and of feed-forward units that a student keeps, those that matter most; 0.75 is where to
     begin. Not said: as `distill`. 1: all."""
+    low_rank: float | None = None
+    """Share of the weights in its layers that a student keeps whose layers are products of lower rank: of all layers,
+    or of the student that `distill` or `prune` makes. It costs more of the score than `prune` does at the same speed,
+    so it is tried only where it is said. 1: all."""
     distill_minutes: float = 8.0
     """How long it learns."""
     target: dict[str, float] = field(default_factory=dict)
@@ -50,12 +54,14 @@ class CompressSettings:
     """Of this machine, in your currency: says what a million answers cost."""
     candidates: list[str] = field(default_factory=list)
     """Which to try: vocabulary, onnx, onnx-int8, onnx-w8 and onnx-w4 (for networks that write), openvino,
-    openvino-bf16, openvino-w8, openvino-int8; torchao-int8, where torchao is installed; distilled (fewer layers) and
-    pruned (narrower ones), both also followed by -onnx, -onnx-int8, -openvino, -openvino-int8. Empty: all of these.
-    Files for llama.cpp are made only where they are named: gguf, gguf-int8, gguf-int4."""
+    openvino-bf16, openvino-w8, openvino-int8; torchao-int8, where torchao is installed; distilled (fewer layers),
+    pruned (narrower ones) and low-rank, each also followed by -onnx, -onnx-int8, -openvino, -openvino-int8. Empty: all
+    of these. Files for llama.cpp are made only where they are named: gguf, gguf-int8, gguf-int4."""
 
 
 SETTINGS = CompressSettings
+FAMILIES = ("distilled", "pruned", "low-rank")
+"""Of students; their other forms are called after them."""
 TARGETS = ("p95_ms", "size_mb", "memory_mb", "cost_per_million")
 
 
@@ -71,9 +77,13 @@ def check(settings: CompressSettings, task: Task[Any, Any]) -> None:
         if most <= 0:
             message = tr("compress.target.{name} is {value:g}; it must be above 0.").format(name=name, value=most)
             raise ConfigError(message, code="config.value", hint=tr("Name a limit that a model could keep."))
-    if settings.prune is not None and not 0 < settings.prune <= 1:
-        message = tr("compress.prune is {value:g}; it must be above 0 and at most 1.").format(value=settings.prune)
-        raise ConfigError(message, code="config.value", hint=tr("0.75 keeps three quarters of heads and units."))
+    for name, share, hint in (
+        ("prune", settings.prune, tr("0.75 keeps three quarters of heads and units.")),
+        ("low_rank", settings.low_rank, tr("0.75 keeps three quarters of the layers' weights.")),
+    ):
+        if share is not None and not 0 < share <= 1:
+            message = tr("compress.{name} is {value:g}; it must be above 0 and at most 1.")
+            raise ConfigError(message.format(name=name, value=share), code="config.value", hint=hint)
 
 
 def asked(to: str, target: str) -> list[str]:
@@ -93,7 +103,7 @@ def asked(to: str, target: str) -> list[str]:
 
 
 def _in_format(name: str, *more: str) -> tuple[str, ...]:
-    families = ("", "distilled-", "pruned-")
+    families = ("", *(f"{family}-" for family in FAMILIES))
     return ("vocabulary", *(f"{family}{name}{end}" for family in families for end in ("", "-int8")), *more)
 
 

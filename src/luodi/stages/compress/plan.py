@@ -27,9 +27,11 @@ class Shape:
     """0: all of them."""
     width: float = 1.0
     """Share of heads and of feed-forward units."""
+    rank: float = 1.0
+    """Share of the weights in its layers that are left where they are of lower rank."""
 
     def __bool__(self) -> bool:
-        return self.layers > 0 or self.width < 1
+        return self.layers > 0 or self.width < 1 or self.rank < 1
 
 
 def shape_for(rows: Mapping[str, Row], contract: Contract, depth: int, *, may_narrow: bool) -> Shape:

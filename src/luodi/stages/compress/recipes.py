@@ -3,7 +3,8 @@
     trained -> vocabulary -> onnx -> onnx-int8, onnx-w8, onnx-w4
                          |-> openvino -> openvino-bf16, openvino-w8, openvino-int8
                          |-> torchao-int8
-                         `-> distilled (fewer layers), pruned (narrower ones) -> -onnx, -openvino and their int8
+                         `-> distilled (fewer layers), pruned (narrower ones), low-rank (of each, or of all that was
+                             trained, where it is asked for) -> their -onnx, -openvino and int8
             -> gguf, gguf-int8, gguf-int4 (where they are asked for)
 """
 
@@ -17,26 +18,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from luodi.core.bundle import Bundle
 from luodi.core.progress import say
 from luodi.core.task import GenerativeTask, Writer
 from luodi.core.types import Array
 from luodi.messages import tr
 from luodi.stages.compress import vocabulary
+from luodi.stages.compress.config import FAMILIES
+from luodi.stages.compress.students import (
+    no_low_rank,
+    no_lower,
+    no_narrower,
+    no_network,
+    write_low_rank,
+    write_student,
+)
 from luodi.stages.compress.workshop import ONNX, OPENVINO, TORCH, Step, Workshop, calibration, correct, traced_graph
 
 
-def _no_network(workshop: Workshop) -> str:
-    if workshop.trained.manifest.can_learn:
-        return ""
-    return tr("It is made from a network as it was trained; this Bundle is an exported one.")
-
-
 def _nothing_to_trim(workshop: Workshop) -> str:
-    if _no_network(workshop):
-        return _no_network(workshop)
+    if no_network(workshop):
+        return no_network(workshop)
     pieces = vocabulary.pieces_of(workshop.trained.path / "processor")
     if pieces is None:
         return tr("There is nothing to trim: no vocabulary of a kind that can be cut.")
@@ -141,8 +143,8 @@ def _no_gguf(workshop: Workshop) -> str:
     from luodi.backends import gguf
 
     network = workshop.trained.manifest.network
-    if _no_network(workshop):
-        return _no_network(workshop)
+    if no_network(workshop):
+        return no_network(workshop)
     return gguf.why_not(network["config"], workshop.trained.path / "processor" / vocabulary.FILE)
 
 
@@ -165,95 +167,16 @@ def _weights_of(source: Bundle[Any, Any]) -> dict[str, Array]:
     return {n.removeprefix("decoder."): t.float().numpy() for n, t in engine.model.state_dict().items()}
 
 
-def _no_lower(workshop: Workshop) -> str:
-    if _no_student(workshop) or not workshop.shape.layers:
-        return _no_student(workshop) or tr("Fewer layers were not asked for, and are not needed.")
-    depth = depth_of(workshop.trained)
-    if workshop.shape.layers >= depth:
-        return tr("The network has no more than {count} layers that could be left out.").format(count=depth)
-    return ""
-
-
-def _no_narrower(workshop: Workshop) -> str:
-    if _no_student(workshop) or workshop.shape.width >= 1:
-        return _no_student(workshop) or tr("Narrower layers were not asked for, and are not needed.")
-    if workshop.shape.layers:
-        return tr("The student of fewer layers is made narrower.")
-    return "" if may_narrow(workshop.trained) else tr("It is not known how to make layers of this kind narrower.")
-
-
-def _no_student(workshop: Workshop) -> str:
-    if _no_network(workshop):
-        return _no_network(workshop)
-    if not workshop.shape:
-        return tr("A smaller network was not asked for, and the other candidates keep the contract.")
-    return "" if depth_of(workshop.trained) else tr("It is not known how to make a student of such a network.")
-
-
-def depth_of(bundle: Bundle[Any, Any]) -> int:
-    """Layers of a network that a student can be made of; 0 where none can."""
-    if not bundle.manifest.can_learn or _LAYERS not in bundle.manifest.network.get("config", {}):
-        return 0
-    from luodi.models.distil import layers_of
-
-    engine: Any = bundle.engine
-    return layers_of(engine.model)
-
-
-def may_narrow(bundle: Bundle[Any, Any]) -> bool:
-    """Whether it is known how to take heads and units out of its layers."""
-    if not depth_of(bundle):
-        return False
-    from luodi.models.distil import can_be_cut
-
-    engine: Any = bundle.engine
-    return can_be_cut(engine.model)
-
-
-def _write_student(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
-    from luodi.models.distil import student_of, teach
-    from luodi.models.engine import save_network
-
-    engine: Any = source.engine
-    shape, depth = workshop.shape, depth_of(source)
-    student = student_of(engine.model, shape.layers or depth, _kept(source, workshop))
-    seconds = 60 * workshop.settings.distill_minutes
-    items = source.task.encode([e.input for e in workshop.seen], source.processor)
-    times = teach(engine.model, student, source.task, items, seconds)
-    line = tr(
-        "student: {layers} of {all} layers, {width:.0%} as wide, each row seen {times:.1f} times in {minutes:.1f} "
-        "minutes."
-    )
-    say(line.format(layers=shape.layers or depth, all=depth, width=shape.width, times=times, minutes=seconds / 60))
-    save_network(student, draft / "weights")
-    config = {**source.manifest.network["config"], _LAYERS: shape.layers or depth}
-    pruned = {"pruned": True} if shape.width < 1 else {}
-    return {**source.manifest.network, **pruned, "config": config}
-
-
-def _kept(source: Bundle[Any, Any], workshop: Workshop) -> Any:
-    """Heads and units, judged on training rows with their answers; None where all are kept."""
-    if workshop.shape.width >= 1 or not may_narrow(source):
-        return None
-    from luodi.models.distil import choose_kept
-
-    places = np.random.default_rng(0).permutation(len(workshop.seen))[:JUDGED_ON]
-    rows = [workshop.seen[i] for i in places]
-    items = source.task.encode([r.input for r in rows], source.processor, [r.target for r in rows])
-    engine: Any = source.engine
-    return choose_kept(engine.model, source.task, items, workshop.shape.width)
-
-
-JUDGED_ON = 400
-"""Training rows on which it is judged which heads and units matter."""
-_LAYERS = "num_hidden_layers"
+Write = Callable[[Bundle[Any, Any], Workshop, Path], Mapping[str, Any]]
+Obstacle = Callable[[Workshop], str]
+Steps = tuple[Step, ...]
 _FROM_TORCH = ("vocabulary", "trained")
 
 
-def _student(name: str, obstacle: Callable[[Workshop], str]) -> tuple[Step, ...]:
+def _student(name: str, obstacle: Obstacle, write: Write = write_student, made_from: tuple[str, ...] = ()) -> Steps:
     """A smaller network, and what follows from it."""
     return (
-        Step(name=name, sources=_FROM_TORCH, engine=TORCH, packages=("safetensors",), write=_write_student,
+        Step(name=name, sources=(*made_from, *_FROM_TORCH), engine=TORCH, packages=("safetensors",), write=write,
              obstacle=obstacle),
         Step(name=f"{name}-onnx", sources=(name,), engine=ONNX, packages=("onnx", "onnxscript", "onnxruntime"),
              write=_write_onnx, lossless=True),
@@ -273,7 +196,7 @@ STEPS = (
     ),
     Step(
         name="onnx", sources=_FROM_TORCH, engine=ONNX, packages=("onnx", "onnxscript", "onnxruntime"),
-        write=_write_onnx, lossless=True, obstacle=_no_network,
+        write=_write_onnx, lossless=True, obstacle=no_network,
     ),
     Step(
         name="onnx-int8", sources=("onnx",), engine=ONNX, packages=("onnx", "onnxruntime"), write=_write_onnx_int8,
@@ -287,7 +210,7 @@ STEPS = (
     ),
     Step(
         name="openvino", sources=_FROM_TORCH, engine=OPENVINO, packages=("openvino",),
-        write=_write_openvino, lossless=True, obstacle=_no_network,
+        write=_write_openvino, lossless=True, obstacle=no_network,
     ),
     Step(
         name="openvino-bf16", sources=("openvino",), engine=OPENVINO, packages=("openvino",),
@@ -302,10 +225,11 @@ STEPS = (
     ),
     Step(
         name="torchao-int8", sources=_FROM_TORCH, engine=TORCH, packages=("torchao", "safetensors"),
-        write=_write_torchao, obstacle=_no_network,
+        write=_write_torchao, obstacle=no_network,
     ),
-    *_student("distilled", _no_lower),
-    *_student("pruned", _no_narrower),
+    *_student("distilled", no_lower),
+    *_student("pruned", no_narrower),
+    *_student("low-rank", no_low_rank, write_low_rank, ("distilled", "pruned")),
     *(
         Step(
             name=name, sources=("trained",), engine=TORCH, packages=("gguf",), write=partial(_write_gguf, kind),
@@ -314,7 +238,7 @@ STEPS = (
         for name, kind in (("gguf", "f16"), ("gguf-int8", "int8"), ("gguf-int4", "int4"))
     ),
 )  # fmt: skip
-STUDENTS = frozenset(step.name for step in STEPS if step.name.partition("-")[0] in ("distilled", "pruned"))
+STUDENTS = frozenset(step.name for step in STEPS if step.name.startswith(FAMILIES))
 """Other networks than the trained one: their answers are judged by their score, not by how many are the same."""
 FOR_OTHERS = frozenset(step.name for step in STEPS if step.for_others)
 LOSSLESS = frozenset(step.name for step in STEPS if step.lossless) - STUDENTS

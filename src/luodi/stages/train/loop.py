@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from luodi.models.engine import to_torch
 from luodi.stages.train.plan import Plan
 from luodi.stages.train.schedules import rate_at
 from luodi.stages.train.team import ALONE, Crowded, Team, adding, seed_step
+
+MOST_NAMED = 40
+"""Rows of a batch that a message names; on a CPU hardly any batch has more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,9 +46,14 @@ class Material:
 
 
 def set_dropout(model: torch.nn.Module, share: float) -> None:
+    """Wherever the network has any: as a layer of its own, or as a number that a layer hands on (attention in LLaMA and
+    ViT, all of Marian)."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = share
+        for name, value in list(vars(module).items()):
+            if name.endswith("dropout") and isinstance(value, (int, float)):
+                setattr(module, name, share)
 
 
 def training_steps(
@@ -52,8 +61,9 @@ def training_steps(
     plan: Plan, batches: Iterable[tuple[int, list[list[int]]]], team: Team = ALONE,
 ) -> Iterator[Step]:  # fmt: skip
     """`batches`: (number of a step, what its gradient is the mean of). Of a team each member goes through all of them,
-    and takes its share of each. Raises DataError with the examples that made the loss no number."""
+    and takes its share of each. Raises DataError with the examples that made the loss, or its gradient, no number."""
     model.train()
+    room = float("inf")
     for number, together in batches:
         places = [place for batch in together for place in batch]
         began = time.perf_counter()
@@ -63,17 +73,24 @@ def training_steps(
         seed_step(team, plan.seed, number)
         items = _items(task, material, plan, number, together)
         if team.size == 1:
-            loss = _backward(model, task, plan, items)
+            loss, room = _backward(model, task, plan, items, room)
         else:
             loss = _backward_together(model, task, plan, items, team)
-        if not loss == loss or loss in (float("inf"), float("-inf")):
-            raise _not_a_number(number, [material.examples[p].id for p in places])
-        if plan.clip:
-            torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], plan.clip)
+        norm = torch.nn.utils.clip_grad_norm_(
+            [p for p in model.parameters() if p.grad is not None], plan.clip or float("inf")
+        )
+        if not math.isfinite(loss) or not math.isfinite(_whole(norm)):  # a step would make every weight no number
+            raise _not_a_number(number, loss, [material.examples[p].id for p in places])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         tokens = sum(item_size(material.items[p]) for p in places)
         yield Step(number=number, loss=loss, rate=rate, tokens=tokens, seconds=time.perf_counter() - began)
+
+
+def _whole(norm: torch.Tensor) -> float:
+    """Of all members, where each has a share of the weights."""
+    gather = getattr(norm, "full_tensor", None)
+    return float(gather() if gather else norm)
 
 
 def _items(
@@ -88,26 +105,40 @@ def _items(
 
 
 def _backward(
-    model: torch.nn.Module, task: Task[Any, Any], plan: Plan, batches: Sequence[Sequence[Item]]
-) -> float:
-    """Mean loss over all batches, with its gradient. Where memory does not suffice batches are halved, and that is
-    said."""
-    size = max(map(len, batches))
+    model: torch.nn.Module, task: Task[Any, Any], plan: Plan, batches: Sequence[Sequence[Item]], room: float
+) -> tuple[float, float]:
+    """Mean loss over all batches, with its gradient; and `room`, the padded positions that are taken at once. Where
+    memory does not suffice it is halved, which is said, and stays so for the steps to come."""
     while True:
-        parts = [items[start : start + size] for items in batches for start in range(0, len(items), size)]
+        parts = [part for items in batches for part in _fitting(items, room)]
         try:
-            return sum(
+            losses = [
                 _backward_part(model, task, plan, part, share=share)
                 for part, share in zip(parts, _shares(task, parts), strict=True)
-            )
+            ]
+            return sum(losses), room
         except RuntimeError as error:
             if not _lacks_memory(error):
                 raise
-            if size == 1:
+            if max(map(len, parts)) == 1:
                 raise _not_even_one() from error
         model.zero_grad(set_to_none=True)  # a part may have left its gradient
-        say(tr("Memory does not suffice for {n} examples at once: the batch is halved.").format(n=size))
-        size = (size + 1) // 2
+        largest = max((part for part in parts if len(part) > 1), key=_positions)
+        say(tr("Memory does not suffice for {n} examples at once: the batch is halved.").format(n=len(largest)))
+        room = _positions(largest) / 2
+
+
+def _positions(items: Sequence[Item]) -> int:
+    """Of a batch, its padding counted."""
+    return len(items) * max(map(item_size, items))
+
+
+def _fitting(items: Sequence[Item], room: float) -> list[Sequence[Item]]:
+    """In parts of equal length that fit; one item at the least."""
+    if _positions(items) <= room:
+        return [items]
+    size = max(1, int(room // max(map(item_size, items))))
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _backward_together(
@@ -181,7 +212,11 @@ def _not_even_one() -> ResourceError:
     return ResourceError(message, code="train.memory", hint=tr("Lower train.max_length."))
 
 
-def _not_a_number(step: int, ids: Sequence[str]) -> DataError:
+def _not_a_number(step: int, loss: float, ids: Sequence[str]) -> DataError:
     message = tr("The loss is not a number at step {step}; its batch holds {ids}.")
+    if math.isfinite(loss):
+        message = tr("The gradient is not a number at step {step}; its batch holds {ids}.")
     hint = tr("Look at these rows, or lower train.learning_rate.")
-    return DataError(message.format(step=step, ids=", ".join(ids[:5])), code="train.nan", hint=hint)
+    more = " ..." if len(ids) > MOST_NAMED else ""
+    named = ", ".join(ids[:MOST_NAMED]) + more
+    return DataError(message.format(step=step, ids=named), code="train.nan", hint=hint)

@@ -88,8 +88,10 @@ def set_up(
     """Of a team the first member sets up first, and the others read what it has kept."""
     with team.in_turn():
         setup, base = _set_up(task, rows, held_back, brief, settings, folder)
-    precision = choose_precision(settings.precision, setup.device)
-    return replace(setup, team=team, network=team.wrapped(setup.model, precision)), base
+    network = team.wrapped(setup.model, choose_precision(settings.precision, setup.device))
+    if settings.compile:
+        network.compile()
+    return replace(setup, team=team, network=network), base
 
 
 def _set_up(

@@ -220,6 +220,8 @@ def _run(setup: Setup, plan: Plan, tracking: Tracking, goes_on: GoesOn | None) -
                 raise Abandoned(plan, records)
             if is_asked or is_due or is_scored or records.stopped:
                 save_checkpoint(setup.folder / LAST, setup.model, optimizer, records, average.mean, setup.team)
+                if setup.team.leads:
+                    _write_curves(setup, records)
                 saved = time.monotonic()
             if is_asked:
                 break
@@ -326,6 +328,17 @@ def _seal(
     seal_bundle(folder, manifest, golden_pairs(learned, inputs, answers))
 
 
+def _write_curves(setup: Setup, records: Records) -> None:
+    """What there is so far, for whoever wants to look while the run goes on."""
+    told = msgspec.to_builtins(records)
+    value = next((p.value for p in records.scores if p.step == records.best_step), None)
+    curves = {
+        "metric": setup.metric.name, "curve": told["curve"], "scores": told["scores"],
+        "best": {"step": records.best_step, "value": value},
+    }  # fmt: skip
+    write_atomically(setup.folder / CURVES, msgspec.json.format(msgspec.json.encode(curves)))
+
+
 def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Path) -> Trained:
     best = next(point for point in records.scores if point.step == records.best_step)
     tokens = sum(p.tokens_per_s for p in records.curve) / max(len(records.curve), 1)
@@ -344,7 +357,6 @@ def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Pa
     }  # fmt: skip
     finding = tr("The best validation {metric} is {value:.4f}, at step {step} of {steps}.")
     told_best = finding.format(metric=setup.metric.name, value=best.value, step=best.step, steps=plan.steps)
-    curves = {name: details[name] for name in ("metric", "curve", "scores", "best")}
-    write_atomically(setup.folder / CURVES, msgspec.json.format(msgspec.json.encode(curves)))
+    _write_curves(setup, records)
     findings = (*setup.told, told_best, stops[records.stopped])
     return Trained(bundle=bundle, numbers=numbers, findings=findings, details=details)
