@@ -26,6 +26,7 @@ class Screen(logging.Handler):
         self._drawn = 0.0
         self._began: dict[str, tuple[float, float]] = {}
         """When each bar was first heard of, and how far it was: a run that goes on does not begin at 0."""
+        self._last: dict[str, float] = {}
         self._is_open = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -39,6 +40,9 @@ class Screen(logging.Handler):
 
     def _bar(self, what: str, done: float, total: float, note: str) -> None:
         now = time.monotonic()
+        if done < self._last.get(what, done):  # another one of this name, after one that did not come to its end
+            self._began.pop(what, None)
+        self._last[what] = done
         began, start = self._began.setdefault(what, (now, done))
         is_terminal = self.stream.isatty()
         if done < total and now - self._drawn < (REDRAW_S if is_terminal else QUIET_S):
@@ -55,6 +59,7 @@ class Screen(logging.Handler):
         self._is_open = is_terminal
         if done >= total:
             self._began.pop(what, None)
+            self._last.pop(what, None)
             self._close()
 
     def _close(self) -> None:

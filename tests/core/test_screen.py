@@ -45,7 +45,15 @@ def test_it_shows_how_far_it_is_and_what_is_left(drawn: Callable[[float, float, 
 
 
 def test_a_run_that_goes_on_does_not_count_what_was_done_before(drawn: Callable[[float, float, float], str]) -> None:
-    """From step 900 of 1,000, ten steps take ten seconds: ninety are left, not one."""
+    """From step 900 of 1,000, forty steps take forty seconds: sixty are left, not two."""
     drawn(100, 900, 1000)
     assert "left" not in drawn(101, 901, 1000)  # too few to say
     assert "1:00" in drawn(140, 940, 1000)
+
+
+def test_a_second_bar_of_the_same_name_begins_anew(drawn: Callable[[float, float, float], str]) -> None:
+    """The first one was given up half-way, an hour ago."""
+    drawn(100, 0, 100)
+    drawn(150, 50, 100)
+    drawn(4000, 0, 100)
+    assert "0:30" in drawn(4070, 70, 100)

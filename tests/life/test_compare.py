@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from lives import Quiet
 from shop import answer, luodi
 
 
+@pytest.mark.slow
 def test_two_projects_are_compared_by_the_command_line(quiet: Quiet, tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for folder in (one, other):

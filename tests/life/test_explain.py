@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import command
 from lives import Quiet
 from shop import answer, luodi
 
@@ -39,14 +40,14 @@ def test_a_text_is_explained_with_what_lies_beside_it(shop: Path, tmp_path: Path
     assert sum(first["attention"]["rollout"]) == pytest.approx(1.0)
 
 
-def test_the_terminal_shows_parts_in_both_languages(shop: Path) -> None:
+def test_the_terminal_shows_parts_in_both_languages(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for language, head, says in (("en", "explain: DONE", "Believable"), ("zh", "explain: 完成", "理由可信")):
-        done = luodi("explain", str(shop), TEXT, "explain.neighbours=0", LUODI_LANG=language)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(head)
-        assert says in done.stdout
-        assert "    推荐" in done.stdout
-        assert "\x1b" not in done.stdout  # no terminal, no colour
+        done = command(capsys, "explain", str(shop), TEXT, "explain.neighbours=0", language=language)
+        assert done.code == 0, done.err
+        assert done.out.startswith(head)
+        assert says in done.out
+        assert "    推荐" in done.out
+        assert "\x1b" not in done.out  # no terminal, no colour
 
 
 def test_a_project_has_reasons_on_its_page_and_they_are_found_once(shop: Path) -> None:
@@ -79,22 +80,24 @@ def test_a_bundle_explains_itself(shop: Path) -> None:
         (("{shop}", TEXT, "--html", "nowhere/x.html"), "explain.folder"), (("nowhere", TEXT), "project.folder"),
     ],
 )  # fmt: skip
-def test_wrong_use_is_one_line(shop: Path, words: tuple[str, ...], code: str, both_languages: str) -> None:
-    done = luodi("explain", *(word.format(shop=shop) for word in words))
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].endswith(f"[{code}]")
-    assert "Traceback" not in done.stderr
+def test_wrong_use_is_one_line(
+    shop: Path, words: tuple[str, ...], code: str, both_languages: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = command(capsys, "explain", *(word.format(shop=shop) for word in words), language=both_languages)
+    assert done.code == 2
+    assert done.err.strip().splitlines()[-1].endswith(f"[{code}]")
+    assert "Traceback" not in done.err
 
 
-def test_words_that_are_no_input_get_one_line(shop: Path, tmp_path: Path) -> None:
+def test_words_that_are_no_input_get_one_line(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A text longer than a file's name may be is a text; a setting of another stage is none."""
-    told = luodi("explain", "好" * 200)
-    assert told.returncode == 2
-    assert told.stderr.strip().count("\n") <= 1, told.stderr
-    other = luodi("explain", str(shop), "train.epochs=3")
-    assert other.returncode == 2
-    assert "train.epochs=3 is no setting of explain" in other.stderr
+    told = command(capsys, "explain", "好" * 200, language="en")
+    assert told.code == 2
+    assert told.err.strip().count("\n") <= 1, told.err
+    other = command(capsys, "explain", str(shop), "train.epochs=3", language="en")
+    assert other.code == 2
+    assert "train.epochs=3 is no setting of explain" in other.err
     bundle = next((shop / "runs").glob("train-*")) / "bundle"
-    few = luodi("explain", str(bundle), "a text of some words", "explain.orders=1")
-    assert few.returncode == 2
-    assert "explain.orders is 1" in few.stderr
+    few = command(capsys, "explain", str(bundle), "a text of some words", "explain.orders=1", language="en")
+    assert few.code == 2
+    assert "explain.orders is 1" in few.err

@@ -65,7 +65,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ("number", "code", "language", "words"),
     [
         (signal.SIGTERM, 143, "en", "Stopped. The same command goes on where it was."),
-        (signal.SIGINT, 130, "zh", "已停止。再次运行同一命令会从停下的地方继续。"),
+        pytest.param(
+            signal.SIGINT, 130, "zh", "已停止。再次运行同一命令会从停下的地方继续。", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_asked_to_stop_it_saves_the_step_and_leaves(

@@ -25,7 +25,9 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_whole_life(project: Path) -> None:
+    """With all candidates; what the others here read was lived with one."""
     done = luodi("run", str(project), "--json")
     assert done.returncode == 0, done.stderr
     told = answer(done)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from luodi.core.bundle import Bundle, open_bundle, read_manifest
 from luodi.core.contract import parse_contract
@@ -97,15 +99,19 @@ def test_a_student_that_was_killed_goes_on_where_it_was(
     assert 0 < told[0] < 0.4
     told.clear()
     monkeypatch.setattr(distil, "progress", lambda what, done, total, note: told.append(done / total))
-    again = student_of(engine.model, 2)
+    again, kept = student_of(engine.model, 2), load_file(keep)
+    monkeypatch.setattr(distil, "RATE", 0.0)  # what comes after leaves what it had learned
     seen = teach(engine.model, again, bundle.task, items, 2.0, keep=keep)
     assert told[0] > 0.4
     assert seen > 0
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in again.state_dict().items())
+    assert any(not torch.equal(t, kept[n]) for n, t in student_of(engine.model, 2).state_dict().items())
     told.clear()
     teach(engine.model, student_of(engine.model, 1), bundle.task, items, 0.5, keep=keep)
     assert told[0] < 0.4
 
 
+@pytest.mark.slow
 def test_it_is_tried_where_nothing_else_is_fast_enough(deep: Path, tmp_path: Path) -> None:
     made = run(tmp_path / "a", deep, replace(QUICK, candidates=["onnx-int8", "distilled-onnx-int8"]), p95_ms="<= 0.001")
     assert {"distilled", "distilled-onnx", "distilled-onnx-int8"} <= names(made)
@@ -124,6 +130,7 @@ def test_it_is_left_alone_where_the_contract_is_kept(deep: Path, tmp_path: Path)
     assert any("A smaller network was not asked for" in line for line in made.findings)
 
 
+@pytest.mark.slow
 def test_it_is_made_where_the_page_asks_and_never_where_it_forbids(deep: Path, tmp_path: Path) -> None:
     chosen = replace(QUICK, candidates=["distilled"])
     asked = run(tmp_path / "c", deep, replace(chosen, distill=3), p95_ms="<= 9999")

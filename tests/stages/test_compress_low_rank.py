@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from luodi.core.bundle import Bundle, open_bundle
+from luodi.core.config import Brief
 from luodi.core.machine import Cpu
 from luodi.errors import ConfigError
 from luodi.models.engine import TorchEngine
@@ -21,6 +22,8 @@ from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.config import CompressSettings, check
 from luodi.stages.compress.plan import Shape
 from luodi.stages.compress.workshop import Workshop
+from luodi.stages.train.config import TrainSettings
+from luodi.stages.train.train import train
 from luodi.tasks.text_classification import TextClassification
 from tiny import make_dataset, train_bundle
 
@@ -140,6 +143,25 @@ def test_candidates_of_lower_rank_are_made_sealed_and_opened(layers: int, bundle
     exported = [p.scores for p in made.bundles["low-rank-onnx"].predict(asked)]
     for ours, theirs in zip(exported, student.predict(asked), strict=True):
         assert ours == pytest.approx(theirs.scores, abs=1e-4)
+
+
+def test_it_can_be_learned_from_again(bundle: Path, tmp_path: Path) -> None:
+    """A network of other sizes than its configuration says, as the base of another one."""
+    data, folder = make_dataset(), tmp_path / "candidates"
+    folder.mkdir()
+    made = make_all(
+        Workshop(
+            trained=open_bundle(bundle, threads=1), seen=data.train, cpu=CPU, folder=folder, threads=1,
+            settings=replace(QUICK, candidates=["low-rank"]), shape=Shape(rank=0.5),
+        )
+    )  # fmt: skip
+    small = made.bundles["low-rank"]
+    (tmp_path / "run").mkdir()
+    brief = Brief(task="text_classification", data="x.csv", input="text", target="label", model=str(small.path))
+    again = train(TextClassification(), data.train, data.validation, brief, TrainSettings(epochs=1), tmp_path / "run")
+    found: Any = open_bundle(again.bundle).engine
+    asked: Any = small.engine
+    assert layer_weights(found.model) == layer_weights(asked.model)
 
 
 def test_it_is_made_only_where_it_is_asked_for(bundle: Path, tmp_path: Path) -> None:

@@ -246,11 +246,11 @@ def test_tiles_of_a_picture_are_found_and_drawn(tmp_path: Path) -> None:
     bundle = _picture_bundle(tmp_path / "bundle", data)
     for method in ("occlusion", "gradient"):
         right = 0
-        for example in data.test[:10]:
+        for example in data.test[:4]:
             told = explain(bundle, example.input, replace(QUICK, method=method), search=False)  # type: ignore[arg-type]
             corner = {"c0": "row 1, column 1", "c1": "row 1, column 4"}
             right += {corner["c0"], corner["c1"]} >= {told.units[int(np.argmax(abs(told.weights)))].name}
-        assert right >= 9, method
+        assert right == 4, method
     assert as_row(bundle, told)["picture"].startswith("data:image/png;base64,")
 
 

@@ -145,12 +145,13 @@ def test_a_gradient_that_is_no_number_stops_with_its_batch_before_any_weight_is_
             (zero.sqrt() * share).backward()
         return loss
 
-    marked = None
+    marked, models = None, []
     kept = loop.training_steps
 
     def marking(model, task, optimizer, material, *rest):  # type: ignore[no-untyped-def]
         nonlocal marked
         marked = material.items[77]
+        models.append(model)
         seen.clear()  # what the probe saw
         return kept(model, task, optimizer, material, *rest)
 
@@ -161,7 +162,9 @@ def test_a_gradient_that_is_no_number_stops_with_its_batch_before_any_weight_is_
         stage.train(TASK, train, VALIDATION, BRIEF, SETTINGS, tmp_path / "run")
     assert caught.value.code == "train.nan"
     assert "row-77" in caught.value.message.replace(",", " ").replace(".", " ").replace("。", " ").split()
-    assert str(len(seen)) in caught.value.message  # the very step, not the next one
+    # The very step, not the next one; and no step was taken with it.
+    assert (f"step {len(seen)};" if both_languages == "en" else f"第 {len(seen)} 步") in caught.value.message
+    assert all(torch.isfinite(weight).all() for weight in models[-1].parameters())
     assert ("gradient" if both_languages == "en" else "梯度") in caught.value.message
 
 

@@ -34,7 +34,8 @@ from luodi.models.layers import stacks
 from luodi.models.pruning import Kept, choose, cut, parts_of
 
 TEMPERATURE = 2.0
-RATE = 3e-4
+RATE, GENTLE_RATE = 3e-4, 3e-5
+"""Of a student with fewer layers, and of one that answers much as its teacher does from the beginning."""
 WARM_UP = 0.05
 """Share of the time in which the rate rises."""
 MOST_HELD = 1_000_000_000
@@ -98,7 +99,8 @@ def teach(
     torch.manual_seed(0)
     old, new = _deep(teacher).eval(), _deep(student).train()
     learning = _unfrozen(new)
-    optimiser = torch.optim.AdamW(learning, RATE, weight_decay=0.01)
+    rate = RATE if layers_of(student) < layers_of(teacher) else GENTLE_RATE
+    optimiser = torch.optim.AdamW(learning, rate, weight_decay=0.01)
     batches = list(batches_by_length([item_size(i) for i in items], most=LARGEST_BATCH))
     known: dict[int, Read] = {}
     order = np.random.default_rng(0)
@@ -109,6 +111,7 @@ def teach(
         for place in order.permutation(len(batches)):
             done = seen / (rounds * len(items)) if rounds else (time.perf_counter() - began) / seconds
             if done >= 1:
+                progress(tr("distilling"), seconds, seconds)
                 new.eval()
                 return seen / len(items)
             if keep and time.perf_counter() - saved > KEEP_EVERY_S:
@@ -121,7 +124,7 @@ def teach(
                     wanted = _read(old, batch)
                 if held + wanted.size <= MOST_HELD:
                     known[place], held = wanted, held + wanted.size
-            optimiser.param_groups[0]["lr"] = RATE * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+            optimiser.param_groups[0]["lr"] = rate * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
             loss = _distance(wanted, _read(new, batch), batch.get("attention_mask"))
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(learning, 1.0)

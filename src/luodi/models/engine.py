@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from luodi.core.task import Task
 from luodi.core.types import Batch
-from luodi.models.source import ScratchBase
+from luodi.models.reshaped import fit_shapes
+from luodi.models.source import RESHAPED, ScratchBase
 
 WEIGHTS, BLOCKS = "model.safetensors", "model.gguf"
 
@@ -64,9 +65,7 @@ def open_engine(folder: Path, task: Task[Any, Any], network: Mapping[str, Any], 
         torch.set_num_threads(threads)
     model = task.build(ScratchBase(name=str(network["base"]), config=network["config"]))
     weights = _read_weights(folder)
-    if network.get("pruned") or network.get("low_rank"):
-        from luodi.models.reshaped import fit_shapes
-
+    if any(map(network.get, RESHAPED)):
         fit_shapes(model, weights)
     if network.get("torchao"):
         from luodi.backends import torchao

@@ -9,7 +9,7 @@ model's head they cost twenty times the perplexity at the rank at which these co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,19 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from luodi.core.batching import batches_by_length, item_size
-from luodi.core.progress import progress
 from luodi.core.task import Task
 from luodi.core.types import Item
-from luodi.messages import tr
-from luodi.models.engine import read_by, to_torch
-from luodi.models.layers import stacks
+from luodi.models.moments import damped, second_moments
 from luodi.models.reshaped import put
 
 ROUND = 8
 """Ranks are multiples of this: kernels work on blocks of so many numbers."""
-DAMPING = 1e-6
-"""Of the mean square of an input, added to each: a second moment of few inputs has no inverse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,42 +59,9 @@ def lower_rank(model: nn.Module, task: Task[Any, Any], items: Sequence[Item], sh
             put(model, name, _factors(_linear(model, name), parts[name], rank))
 
 
-def second_moments(model: nn.Module, task: Task[Any, Any], items: Sequence[Item]) -> dict[str, Tensor]:
-    """Of the inputs of each linear layer in the stack, by its name: (inputs, inputs), in double precision. Padding is
-    left out."""
-    inner = [f"{stack}." for stack in stacks(model)]
-    asked = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear) and n.startswith(tuple(inner))}
-    found: dict[str, Any] = dict.fromkeys(asked, 0.0)
-    real = torch.ones(0, dtype=torch.bool)
-
-    def reader(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def read(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-            told = given[0][real] if given[0].shape[:-1] == real.shape else given[0].flatten(0, -2)
-            found[name] = found[name] + (told.T @ told).double()
-
-        return read
-
-    handles = [module.register_forward_pre_hook(reader(name)) for name, module in asked.items()]
-    model.eval()
-    batches = list(batches_by_length([item_size(i) for i in items]))
-    try:
-        for done, places in enumerate(batches):
-            batch = to_torch(read_by(model, task.collate([items[i] for i in places])))
-            real = batch["attention_mask"].bool() if "attention_mask" in batch else real[:0]
-            with torch.no_grad():
-                model(**batch)
-            progress(tr("what matters"), done + 1, len(batches))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
 def split(weight: Tensor, moment: Tensor) -> Parts:
     """The factors of `weight` (outputs, inputs) by what inputs of this second moment reach."""
-    size = len(moment)
-    damped = moment + DAMPING * moment.diagonal().mean().clamp(min=1e-12) * torch.eye(size, dtype=moment.dtype)
-    root = torch.linalg.cholesky(damped)
+    root = torch.linalg.cholesky(damped(moment))
     left, values, right = torch.linalg.svd(weight.double() @ root, full_matrices=False)
     back = torch.linalg.solve_triangular(root, right, upper=False, left=False)
     square = values**2

@@ -5,6 +5,9 @@ What a head or a unit matters is how much the loss would change were it scaled d
 a gate of 1 behind it, summed without its sign over batches (heads: Michel et al. 2019, arXiv:1905.10650; in general:
 Molchanov et al. 2019, arXiv:1906.10771). The gate scales the columns of the weights that read it, so its gradient is
 the sum of weight times gradient over them.
+
+What is left is read by other weights than before: those that come nearest to what was read of the whole, by least
+squares on the data (as for pictures: He et al. 2017, arXiv:1707.06168; Luo et al. 2017, arXiv:1707.06342).
 """
 
 from __future__ import annotations
@@ -24,8 +27,11 @@ from luodi.core.types import Array, Floats, Item
 from luodi.messages import tr
 from luodi.models.engine import read_by, to_torch
 from luodi.models.layers import stacks
+from luodi.models.moments import damped, second_moments
 from luodi.models.reshaped import put
 
+RIDGE = 1e-3
+"""Of the mean square of a unit: keeps the mixtures from following the few rows that they are made on."""
 ROUND = 32
 """Units of the feed-forward are kept in multiples of this: kernels work on blocks of so many numbers."""
 
@@ -50,13 +56,18 @@ _KNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Of each layer, the places of heads and of units that stay."""
+    """Of each layer, the places of heads and of units that stay, and by what the weights that read them are multiplied
+    so that they stand for those that go."""
 
     heads: tuple[Array, ...]
     units: tuple[Array, ...]
+    head_mends: tuple[Tensor, ...]
+    """(columns, columns that stay) of each layer: what stays, and what goes as a mixture of it."""
+    unit_mends: tuple[Tensor, ...]
 
     def of_layers(self, places: Sequence[int]) -> Kept:
-        return Kept(tuple(self.heads[i] for i in places), tuple(self.units[i] for i in places))
+        parts = (self.heads, self.units, self.head_mends, self.unit_mends)
+        return Kept(*(tuple(part[i] for i in places) for part in parts))  # type: ignore[arg-type]
 
 
 def parts_of(model: nn.Module) -> Parts | None:
@@ -71,13 +82,40 @@ def parts_of(model: nn.Module) -> Parts | None:
 def choose(model: nn.Module, task: Task[Any, Any], items: Sequence[Item], share: float) -> Kept:
     """The most important `share` of heads and units of each layer, judged on these items, which have targets. Leaves
     the network as it is."""
+    parts = _require(model)
+    ((stack, layers),) = stacks(model).items()
     heads, units = importance(model, task, items)
-    many_heads = [max(1, round(share * len(row))) for row in heads]
-    many_units = [min(len(row), max(ROUND, round(share * len(row) / ROUND) * ROUND)) for row in units]
-    return Kept(
-        tuple(np.sort(np.argsort(-row, kind="stable")[:n]) for row, n in zip(heads, many_heads, strict=True)),
-        tuple(np.sort(np.argsort(-row, kind="stable")[:n]) for row, n in zip(units, many_units, strict=True)),
-    )
+    moments = second_moments(model, task, items, (parts.read_heads, parts.read_units))
+    kept_heads = tuple(_first(row, max(1, round(share * len(row)))) for row in heads)
+    kept_units = tuple(_first(row, _rounded(share * len(row), len(row))) for row in units)
+    head_mends, unit_mends = [], []
+    for place in range(len(layers)):
+        of_heads, of_units = (moments[f"{stack}.{place}.{name}"] for name in (parts.read_heads, parts.read_units))
+        columns = _columns(kept_heads[place], len(of_heads) // len(heads[place]))
+        head_mends.append(_mend(of_heads, columns))
+        unit_mends.append(_mend(of_units, torch.from_numpy(kept_units[place])))
+    return Kept(kept_heads, kept_units, tuple(head_mends), tuple(unit_mends))
+
+
+def _first(worth: Floats, count: int) -> Array:
+    """Places of the most important ones, in their order."""
+    return np.sort(np.argsort(-worth, kind="stable")[:count])
+
+
+def _rounded(count: float, most: int) -> int:
+    return min(most, max(ROUND, round(count / ROUND) * ROUND))
+
+
+def _columns(heads: Array, width: int) -> Tensor:
+    """Of these heads, `width` each."""
+    return torch.from_numpy((heads[:, None] * width + np.arange(width)).ravel())
+
+
+def _mend(moment: Tensor, kept: Tensor) -> Tensor:
+    """What goes as a mixture of what stays, by ridge regression: W times it reads the kept inputs instead of all."""
+    told: Tensor = torch.linalg.solve(damped(moment, RIDGE)[kept][:, kept], moment[kept]).T
+    told[kept] = torch.eye(len(kept), dtype=moment.dtype)
+    return told.float()
 
 
 def importance(model: nn.Module, task: Task[Any, Any], items: Sequence[Item]) -> tuple[list[Floats], list[Floats]]:
@@ -113,15 +151,15 @@ def cut(model: nn.Module, kept: Kept) -> None:
     """Takes out of each layer what is not kept."""
     parts = _require(model)
     (layers,) = stacks(model).values()
-    for layer, heads, units in zip(layers, kept.heads, kept.units, strict=True):
+    of_layers = zip(layers, kept.heads, kept.units, kept.head_mends, kept.unit_mends, strict=True)
+    for layer, heads, units, head_mend, unit_mend in of_layers:
         reader = layer.get_submodule(parts.read_heads)
-        width = int(reader.in_features) // _num_heads(model, reader)  # type: ignore[arg-type]
-        columns = torch.from_numpy((heads[:, None] * width + np.arange(width)).ravel())
+        columns = _columns(heads, int(reader.in_features) // _num_heads(model, reader))  # type: ignore[arg-type]
         for name in parts.heads:
             _replace(layer, name, rows=columns)
-        _replace(layer, parts.read_heads, columns=columns)
+        _replace(layer, parts.read_heads, mend=head_mend)
         _replace(layer, parts.units, rows=torch.from_numpy(units))
-        _replace(layer, parts.read_units, columns=torch.from_numpy(units))
+        _replace(layer, parts.read_units, mend=unit_mend)
 
 
 def _require(model: nn.Module) -> Parts:
@@ -137,13 +175,13 @@ def _num_heads(model: nn.Module, reader: Any) -> int:
     return int(reader.in_features) // int(width)
 
 
-def _replace(layer: nn.Module, name: str, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
+def _replace(layer: nn.Module, name: str, rows: Tensor | None = None, mend: Tensor | None = None) -> None:
     old: Any = layer.get_submodule(name)
     weight, bias = old.weight.detach(), None if old.bias is None else old.bias.detach()
     if rows is not None:
         weight, bias = weight[rows], None if bias is None else bias[rows]
-    if columns is not None:
-        weight = weight[:, columns]
+    if mend is not None:
+        weight = weight @ mend
     new = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     with torch.no_grad():
         new.weight.copy_(weight)

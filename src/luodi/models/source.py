@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
+RESHAPED = ("pruned", "low_rank")
+"""What a manifest's `network` says where layers have other sizes than its configuration tells (models/reshaped.py)."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainedBase:
     """Weights and tokenizer in a folder, or on a hub under an id."""
@@ -146,6 +150,15 @@ class ScratchBase:
         if own := _builder(self.config):
             return own.decoder(self.config)  # type: ignore[no-any-return]
         return build_decoder(self.config)
+
+
+def described(base: Base) -> dict[str, Any]:
+    """By what a network that was built of it is built again: a manifest's `network`."""
+    told: dict[str, Any] = {"base": base.name, "config": dict(base.config)}
+    if isinstance(base, BundleBase):
+        network = read_manifest(base.folder).network
+        told |= {name: network[name] for name in RESHAPED if name in network}
+    return told
 
 
 def resolve(name: str, auto: str) -> Base:

@@ -1,5 +1,6 @@
-"""Which candidate wins: of those not refused and within the contract's p95_ms and size_mb, the fastest; of those within
-5 % of it, the smallest. Where none is within the limits, the same of all not refused, and the contract refuses it."""
+"""Which candidate wins: of those not refused, within the contract's p95_ms and size_mb and with the score that it asks
+for, the fastest; of those within 5 % of it, the smallest. Where none is within the limits, the same of all not refused,
+and the contract refuses it."""
 
 from __future__ import annotations
 

@@ -77,12 +77,10 @@ def check(settings: CompressSettings, task: Task[Any, Any]) -> None:
         if most <= 0:
             message = tr("compress.target.{name} is {value:g}; it must be above 0.").format(name=name, value=most)
             raise ConfigError(message, code="config.value", hint=tr("Name a limit that a model could keep."))
-    for name, share, hint in (
-        ("prune", settings.prune, tr("0.75 keeps three quarters of heads and units.")),
-        ("low_rank", settings.low_rank, tr("0.75 keeps three quarters of the layers' weights.")),
-    ):
+    for name, share in (("prune", settings.prune), ("low_rank", settings.low_rank)):
         if share is not None and not 0 < share <= 1:
             message = tr("compress.{name} is {value:g}; it must be above 0 and at most 1.")
+            hint = tr("0.75 keeps three quarters of what there is.")
             raise ConfigError(message.format(name=name, value=share), code="config.value", hint=hint)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import replace
 
 import msgspec
@@ -66,8 +67,10 @@ def make_plan(setup: Setup, brief: Brief, base: Base) -> Plan:
         patience=settings.patience or (4 if base.is_pretrained else 20),
         trainable=setup.learning, workers=setup.team.size, most_steps=wanted,
     )  # fmt: skip
+    began = time.perf_counter()
     speed = _probe(setup, draft, brief.budget_seconds)
-    speed, gone = (told / setup.team.size for told in setup.team.summed([speed, setup.seconds]))  # one plan for all
+    told = setup.team.summed([speed, setup.seconds + time.perf_counter() - began])
+    speed, gone = (value / setup.team.size for value in told)  # one plan for all
     in_all = speed * (1 + settings.evaluations * scoring_share(setup))
     other = gone + SCORES_AFTER * scoring_share(setup) * per_epoch * speed
     steps = steps_in_budget(wanted, in_all, brief.budget_seconds, other)
@@ -125,8 +128,9 @@ def scoring_share(setup: Setup) -> float:
 def _probe(setup: Setup, plan: Plan, budget: float | None) -> float:
     """Seconds of a step, from a few real ones whose effect is undone."""
     count = PROBE_STEPS if budget else QUICK_PROBE_STEPS
-    # Members of a team go through as many as the others, who wait for them.
-    most = PROBE_SHARE * budget if budget and setup.team.size == 1 else float("inf")
+    # Members of a team go through as many as the others, who wait for them; the first compiled step tells nothing.
+    is_short = budget and setup.team.size == 1 and not setup.settings.compile
+    most = PROBE_SHARE * budget if budget and is_short else float("inf")
     before = {name: t.detach().clone() for name, t in changing(setup.model).items()}
     optimizer = make_optimizer(setup.model, plan)
     sizes = [item_size(i) for i in setup.train.items]

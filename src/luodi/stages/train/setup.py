@@ -88,9 +88,9 @@ def set_up(
     """Of a team the first member sets up first, and the others read what it has kept."""
     with team.in_turn():
         setup, base = _set_up(task, rows, held_back, brief, settings, folder)
-    network = team.wrapped(setup.model, choose_precision(settings.precision, setup.device))
-    if settings.compile:
-        network.compile()
+    # Compiled for steps alone: what scores and seals calls the model itself.
+    called: Any = torch.compile(setup.model, dynamic=True) if settings.compile else setup.model
+    network = team.wrapped(called, choose_precision(settings.precision, setup.device))
     return replace(setup, team=team, network=network), base
 
 

@@ -24,6 +24,7 @@ from luodi.core.types import Example, X, Y
 from luodi.messages import tr
 from luodi.models.engine import TorchEngine, save_network
 from luodi.models.frozen import forget_activations
+from luodi.models.source import described
 from luodi.stages.train.averaging import MovingAverage, begin_average, keep_recent, try_mean
 from luodi.stages.train.calibration import Calibrated, calibrate
 from luodi.stages.train.checkpoints import (
@@ -119,7 +120,7 @@ def train(
     manifest = Manifest(
         name=brief.title, task=brief.task or task.name, schema=learned.schema,
         engine="luodi.models.engine", processor=type(setup.processor).__module__,
-        network={"base": base.name, "config": dict(base.config)},
+        network=described(base),
         recipe={"brief": msgspec.to_builtins(brief), "train": deciding(settings)}, made_by=("train",),
         versions={"torch": str(torch.__version__)},
     )  # fmt: skip
