@@ -87,7 +87,7 @@ def test_a_student_that_was_killed_goes_on_where_it_was(
     monkeypatch.setattr(distil, "KEEP_EVERY_S", 0.0)
     told: list[float] = []
 
-    def killed(what: str, done: float, total: float, note: str) -> None:
+    def killed(what: str, done: float, total: float, note: str = "") -> None:
         told.append(done / total)
         if done > 0.5 * total:
             raise KeyboardInterrupt
@@ -98,7 +98,7 @@ def test_a_student_that_was_killed_goes_on_where_it_was(
         teach(engine.model, first, bundle.task, items, 2.0, keep=keep)
     assert 0 < told[0] < 0.4
     told.clear()
-    monkeypatch.setattr(distil, "progress", lambda what, done, total, note: told.append(done / total))
+    monkeypatch.setattr(distil, "progress", lambda what, done, total, note="": told.append(done / total))
     again, kept = student_of(engine.model, 2), load_file(keep)
     monkeypatch.setattr(distil, "RATE", 0.0)  # what comes after leaves what it had learned
     seen = teach(engine.model, again, bundle.task, items, 2.0, keep=keep)
