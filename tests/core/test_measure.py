@@ -149,7 +149,7 @@ def test_intervals_of_groups_cover_as_often_as_they_say_and_plain_ones_do_not(tu
         within = [with_interval(ACCURACY, sums, groups=g) for g in (groups, ())]
         held += within[0].low <= 0.5 <= within[0].high
         plain += within[1].low <= 0.5 <= within[1].high
-    assert 0.91 <= held / turns <= 0.99
+    assert 0.91 <= held / turns <= (0.99 if turns < 100 else 0.98)
     assert plain / turns < 0.8
 
 

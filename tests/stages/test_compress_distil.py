@@ -13,12 +13,17 @@ from safetensors.torch import load_file
 
 from luodi.core.bundle import Bundle, open_bundle, read_manifest
 from luodi.core.contract import parse_contract
+from luodi.core.machine import Cpu
 from luodi.core.types import Dataset, Prediction
 from luodi.models import distil
 from luodi.models.distil import layers_of, student_of, teach
-from luodi.stages.compress.compress import Compressed, TestSet, compress
+from luodi.stages.compress.candidates import make_all
+from luodi.stages.compress.compress import Compressed, TestSet, _next_shape, compress
 from luodi.stages.compress.config import CompressSettings
+from luodi.stages.compress.plan import Shape
 from luodi.stages.compress.recipes import STUDENTS
+from luodi.stages.compress.workshop import Workshop
+from measured import row
 from tiny import make_dataset, make_entities, make_numbers, train_bundle
 
 Data = Dataset[str, str]
@@ -109,6 +114,25 @@ def test_a_student_that_was_killed_goes_on_where_it_was(
     told.clear()
     teach(engine.model, student_of(engine.model, 1), bundle.task, items, 0.5, keep=keep)
     assert told[0] < 0.4
+
+
+def test_what_size_a_student_has_and_when_there_is_none(deep: Path, tmp_path: Path) -> None:
+    """The short form of the two below, with times as if they had been measured."""
+    rows = {"trained": row("trained", 40, 480), "onnx-int8": row("onnx-int8", 10, 40)}  # p95 is twice p50
+    trained = open_bundle(deep, threads=1)
+
+    def workshop(**changes: Any) -> Workshop:
+        settings = replace(QUICK, candidates=["distilled"], **changes)
+        cpu = Cpu(name="any", flags=frozenset())
+        return Workshop(trained=trained, seen=(), settings=settings, cpu=cpu, folder=tmp_path, threads=1)
+
+    tight, wide = (parse_contract({"p95_ms": f"<= {most}"}, []) for most in (10, 9999))
+    assert _next_shape(rows, workshop(), tight) == Shape(layers=2)
+    assert _next_shape(rows, workshop(), wide) == Shape()
+    assert _next_shape(rows, workshop(distill=0), tight) == Shape()
+    assert _next_shape(rows, workshop(low_rank=0.5), tight) == Shape()
+    too_many = make_all(replace(workshop(), shape=Shape(layers=6)))
+    assert "no more than 6 layers" in too_many.not_tried["distilled"]
 
 
 @pytest.mark.slow

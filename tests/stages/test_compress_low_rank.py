@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from luodi.core.bundle import Bundle, open_bundle
 from luodi.core.config import Brief
 from luodi.core.machine import Cpu
 from luodi.errors import ConfigError
-from luodi.models.engine import TorchEngine
+from luodi.models.engine import WEIGHTS, TorchEngine, save_network
 from luodi.models.layers import stacks
 from luodi.models.low_rank import ROUND, Parts, choose_ranks, lower_rank, second_moments, split
+from luodi.models.reshaped import fit_shapes
+from luodi.models.source import ScratchBase
 from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.config import CompressSettings, check
 from luodi.stages.compress.plan import Shape
@@ -162,6 +165,14 @@ def test_it_can_be_learned_from_again(bundle: Path, tmp_path: Path) -> None:
     found: Any = open_bundle(again.bundle).engine
     asked: Any = small.engine
     assert layer_weights(found.model) == layer_weights(asked.model)
+    opened: Bundle[Any, Any] = open_bundle(again.bundle)
+    lower_rank(found.model, opened.task, items_of(opened, 40), 0.5)
+    save_network(found.model, tmp_path / "twice")
+    weights = load_file(tmp_path / "twice" / WEIGHTS)
+    fresh = opened.task.build(ScratchBase(name="bert:tiny", config=small.manifest.network["config"]))
+    fit_shapes(fresh, weights)
+    fresh.load_state_dict(weights)
+    assert layer_weights(fresh) == layer_weights(found.model)
 
 
 def test_it_is_made_only_where_it_is_asked_for(bundle: Path, tmp_path: Path) -> None:

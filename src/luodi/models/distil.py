@@ -35,7 +35,8 @@ from luodi.models.pruning import Kept, choose, cut, parts_of
 
 TEMPERATURE = 2.0
 RATE, GENTLE_RATE = 3e-4, 3e-5
-"""Of a student with fewer layers, and of one that answers much as its teacher does from the beginning."""
+"""Of a student with fewer layers, and of one that keeps them all, which answers much as its teacher does unless most
+of them was cut away."""
 WARM_UP = 0.05
 """Share of the time in which the rate rises."""
 MOST_HELD = 1_000_000_000

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from luodi.core.batching import batches_by_length, item_size
+from luodi.core.machine import need_memory
 from luodi.core.progress import progress
 from luodi.core.task import Task
 from luodi.core.types import Item
@@ -28,7 +29,8 @@ def second_moments(
     model: nn.Module, task: Task[Any, Any], items: Sequence[Item], kinds: tuple[str, ...] = ("",)
 ) -> dict[str, Tensor]:
     """Of the inputs of each linear layer in the stack whose name ends so, by its name: (inputs, inputs), in double
-    precision. Padding is left out, and so is what comes after `ENOUGH` positions."""
+    precision. Padding is left out, and so is what comes after `ENOUGH` positions. Raises ResourceError where memory
+    does not suffice."""
     inner = tuple(f"{stack}." for stack in stacks(model))
     asked = {
         name: module for name, module in model.named_modules()
@@ -48,6 +50,7 @@ def second_moments(
     handles = [module.register_forward_pre_hook(reader(name)) for name, module in asked.items()]
     model.eval()
     batches = list(batches_by_length([item_size(i) for i in items]))
+    need_memory(sum(8 * m.in_features**2 for m in asked.values()))
     left = ENOUGH * max((m.in_features for m in asked.values()), default=0)
     try:
         for done, which in enumerate(np.random.default_rng(0).permutation(len(batches))):
@@ -60,6 +63,7 @@ def second_moments(
             with torch.no_grad():
                 model(**batch)
             progress(tr("what matters"), done + 1, len(batches))
+        progress(tr("what matters"), len(batches), len(batches))
     finally:
         for handle in handles:
             handle.remove()

@@ -15,17 +15,23 @@ def put(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def fit_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Gives each linear layer the size that its saved weights have, and makes two of it where two were saved."""
+    """Gives each linear layer the size that its saved weights have, and makes as many of it as were saved."""
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Linear):
-            saved, factors = weights.get(f"{name}.weight"), [weights.get(f"{name}.{i}.weight") for i in (0, 1)]
-            has_bias = module.bias is not None
-            if saved is not None and saved.shape != module.weight.shape:
-                put(model, name, _sized(saved, has_bias))
-            elif factors[0] is not None and factors[1] is not None:
-                put(model, name, nn.Sequential(_sized(factors[0], False), _sized(factors[1], has_bias)))
+            made = _saved(name, weights, module.bias is not None)
+            is_same = isinstance(made, nn.Linear) and made.weight.shape == module.weight.shape
+            if made is not None and not is_same:
+                put(model, name, made)
 
 
-def _sized(weight: Tensor, has_bias: bool) -> nn.Linear:
-    outputs, inputs = weight.shape
-    return nn.Linear(inputs, outputs, bias=has_bias)
+def _saved(name: str, weights: Mapping[str, Tensor], has_bias: bool) -> nn.Module | None:
+    """A layer, or the two whose product it is now, each of which may be a product again; None where it was not saved
+    under its name, as with tied weights."""
+    weight = weights.get(f"{name}.weight")
+    if weight is not None:
+        outputs, inputs = weight.shape
+        return nn.Linear(inputs, outputs, bias=has_bias)
+    if not any(key.startswith(f"{name}.0.") for key in weights):
+        return None
+    right, left = _saved(f"{name}.0", weights, False), _saved(f"{name}.1", weights, has_bias)
+    return None if right is None or left is None else nn.Sequential(right, left)

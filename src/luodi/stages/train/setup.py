@@ -58,7 +58,7 @@ class Setup:
     folder: Path
     team: Team
     network: torch.nn.Module
-    """What a step calls: the model, or what makes a team of it."""
+    """What a step calls: the model, compiled where that is wished, or what makes a team of it."""
     split: Split | None
     """Where lower layers are frozen: the model then holds the upper ones only, until it is sealed."""
     narrowed: Narrowed | None
