@@ -43,7 +43,7 @@ def main() -> None:
     project = open_project(told.project)
     settings = replace(
         project.settings["compress"], distill=told.layers, prune=told.width, low_rank=told.rank, candidates=told.only,
-        distill_minutes=told.minutes, max_loss=0.015,
+        distill_minutes=told.minutes, max_loss=0.015,  # as for any student of a third of the layers
     )  # fmt: skip
     made = compressed(project, settings, told.out)
     for line in made.findings:
@@ -55,7 +55,6 @@ def main() -> None:
 
 
 def compressed(project: Project, settings: CompressSettings, out: Path) -> Compressed:
-    """The loss that is allowed is 1.5 points, as for any student of a third of the layers."""
     store = project.store
     trained, evaluated = store.latest("train"), store.latest("evaluate")
     if trained is None or evaluated is None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from luodi.core.bundle import Manifest, golden_pairs, seal_bundle
+from luodi.core.bundle import Bundle, Manifest, golden_pairs, seal_bundle
 from luodi.core.datasets import save_dataset
 from luodi.core.task import Schema, load_task
-from luodi.core.types import Dataset, Datasheet, Example
+from luodi.core.types import Dataset, Datasheet, Example, Item
 from luodi.modalities.spans import Span
 
 GOOD = ("好吃", "不错", "great", "很满意", "喜欢", "物流很快")
@@ -85,6 +86,11 @@ def make_numbers() -> Dataset[str, float]:
 def write_bundle(folder: Path) -> None:
     """Trained on `make_dataset`, to an accuracy near 1."""
     train_bundle(folder, "text_classification", make_dataset())
+
+
+def items_of(made: Bundle[Any, Any], examples: Sequence[Example[Any, Any]]) -> list[Item]:
+    """With their targets."""
+    return list(made.task.encode([e.input for e in examples], made.processor, [e.target for e in examples]))
 
 
 def train_bundle(

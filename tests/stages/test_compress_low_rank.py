@@ -28,7 +28,7 @@ from luodi.stages.compress.workshop import Workshop
 from luodi.stages.train.config import TrainSettings
 from luodi.stages.train.train import train
 from luodi.tasks.text_classification import TextClassification
-from tiny import make_dataset, train_bundle
+from tiny import items_of, make_dataset, train_bundle
 
 QUICK = CompressSettings(timed=6, rounds=2, calibration=10, threads=1, distill_minutes=0.02)
 CPU = Cpu(name="any", flags=frozenset({"avx2"}))
@@ -39,11 +39,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranked") / "bundle"
     train_bundle(folder, "text_classification", make_dataset(), rounds=4, layers=4, rate=1e-3)
     return folder
-
-
-def items_of(made: Bundle[Any, Any], count: int) -> list[Any]:
-    rows = make_dataset().train[:count]
-    return list(made.task.encode([e.input for e in rows], made.processor, [e.target for e in rows]))
 
 
 def layer_weights(model: nn.Module) -> int:
@@ -105,7 +100,7 @@ def test_rank_is_taken_where_it_carries_least() -> None:
 def test_padding_is_no_input(bundle: Path) -> None:
     made: Bundle[Any, Any] = open_bundle(bundle)
     engine: Any = made.engine
-    items = items_of(made, 12)
+    items = items_of(made, make_dataset().train[:12])
     together = second_moments(engine.model, made.task, items)
     alone = [second_moments(engine.model, made.task, [item]) for item in items]
     for name, moment in together.items():
@@ -115,7 +110,7 @@ def test_padding_is_no_input(bundle: Path) -> None:
 def test_a_share_of_the_weights_is_left_and_the_answers_stay_near(bundle: Path) -> None:
     made: Bundle[Any, Any] = open_bundle(bundle)
     engine: Any = made.engine
-    items = items_of(made, 64)
+    items = items_of(made, make_dataset().train[:64])
     asked = made.task.collate(items)
     wanted = engine.run(asked)["logits"]
     gaps = {}
@@ -166,7 +161,7 @@ def test_it_can_be_learned_from_again(bundle: Path, tmp_path: Path) -> None:
     asked: Any = small.engine
     assert layer_weights(found.model) == layer_weights(asked.model)
     opened: Bundle[Any, Any] = open_bundle(again.bundle)
-    lower_rank(found.model, opened.task, items_of(opened, 40), 0.5)
+    lower_rank(found.model, opened.task, items_of(opened, make_dataset().train[:40]), 0.5)
     save_network(found.model, tmp_path / "twice")
     weights = load_file(tmp_path / "twice" / WEIGHTS)
     fresh = opened.task.build(ScratchBase(name="bert:tiny", config=small.manifest.network["config"]))

@@ -18,7 +18,7 @@ from luodi.core.types import Dataset, Prediction
 from luodi.errors import ConfigError, UsageError
 from luodi.models.distil import student_of
 from luodi.models.engine import TorchEngine
-from luodi.models.pruning import Kept, choose, cut, importance, parts_of
+from luodi.models.pruning import Kept, _columns, choose, cut, importance, parts_of
 from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings, asked, check
@@ -26,7 +26,7 @@ from luodi.stages.compress.plan import MARGIN, Shape, say_unmet, shape_for
 from luodi.stages.compress.workshop import Workshop
 from luodi.tasks.text_classification import TextClassification
 from measured import row
-from tiny import make_dataset, train_bundle
+from tiny import items_of, make_dataset, train_bundle
 
 Data = Dataset[str, str]
 QUICK = CompressSettings(timed=6, rounds=2, calibration=10, threads=1, distill_minutes=0.05)
@@ -37,10 +37,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wide") / "bundle"
     train_bundle(folder, "text_classification", make_dataset(), rounds=4, layers=4, rate=1e-3)
     return folder
-
-
-def items_of(made: Bundle[Any, Any], data: Data) -> list[Any]:
-    return made.task.encode([e.input for e in data.train], made.processor, [e.target for e in data.train])
 
 
 def layer_of(model: Any, place: int) -> Any:
@@ -54,18 +50,18 @@ def test_what_reads_nothing_of_a_head_or_unit_says_that_it_does_not_matter(bundl
     model, data = deepcopy(engine.model), make_dataset()
     assert parts_of(model) is not None
     layer = layer_of(model, 1)
-    heads = importance(model, made.task, items_of(made, data)[:32])[0]
+    heads = importance(model, made.task, items_of(made, data.train)[:32])[0]
     width = layer.attention.self.attention_head_size
     many = len(heads[1])
     assert many > 1
     with torch.no_grad():
         layer.attention.output.dense.weight[:, :width] = 0
         layer.output.dense.weight[:, 5:37] = 0
-    heads, units = importance(model, made.task, items_of(made, data)[:32])
+    heads, units = importance(model, made.task, items_of(made, data.train)[:32])
     assert heads[1][0] == 0 < heads[1][1:].min()
     assert (units[1][5:37] == 0).all()
     share = 1 - 32 / len(units[1])
-    kept = choose(model, made.task, items_of(made, data)[:32], max(share, 1 - 1 / many))
+    kept = choose(model, made.task, items_of(made, data.train)[:32], max(share, 1 - 1 / many))
     assert not set(kept.units[1].tolist()) & set(range(5, 37))
 
 
@@ -76,7 +72,7 @@ def test_cut_is_the_same_network_with_the_rest_silenced(bundle: Path) -> None:
     engine: Any = made.engine
     data = make_dataset()
     asked_items = made.task.collate(made.task.encode([e.input for e in data.validation[:16]], made.processor))
-    kept = unmended(choose(engine.model, made.task, items_of(made, data)[:64], 0.5))
+    kept = unmended(choose(engine.model, made.task, items_of(made, data.train)[:64], 0.5))
     small, silenced = deepcopy(engine.model), deepcopy(engine.model)
     cut(small, kept)
     with torch.no_grad():
@@ -100,7 +96,7 @@ def test_what_stays_reads_for_what_goes(bundle: Path) -> None:
     on rows that were not looked at the whole network is answered for better."""
     made: Bundle[Any, Any] = open_bundle(bundle)
     engine: Any = made.engine
-    data, items = make_dataset(), items_of(made, make_dataset())
+    data, items = make_dataset(), items_of(made, make_dataset().train)
     twice = deepcopy(engine.model)
     with torch.no_grad():
         for place in range(4):
@@ -129,10 +125,9 @@ def test_what_stays_reads_for_what_goes(bundle: Path) -> None:
 def unmended(kept: Kept) -> Kept:
     """What goes is not stood for."""
     heads = tuple(
-        torch.eye(len(mend))[:, mend.shape[1] // len(places) * torch.from_numpy(places)[:, None]
-                             + torch.arange(mend.shape[1] // len(places))].flatten(1)
+        torch.eye(len(mend))[:, _columns(places, mend.shape[1] // len(places))]
         for mend, places in zip(kept.head_mends, kept.heads, strict=True)
-    )  # fmt: skip
+    )
     units = tuple(
         torch.eye(len(mend))[:, torch.from_numpy(places)]
         for mend, places in zip(kept.unit_mends, kept.units, strict=True)

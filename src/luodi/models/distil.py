@@ -9,7 +9,6 @@ wide part) is the teacher's.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from copy import deepcopy
@@ -20,12 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from luodi.core.batching import batches_by_length, item_size
 from luodi.core.progress import progress
+from luodi.core.store import write_atomically
 from luodi.core.task import Task
 from luodi.core.types import Item
 from luodi.messages import tr
@@ -152,9 +152,7 @@ def _go_on(student: nn.Module, file: Path | None) -> tuple[float, int]:
 def _save(student: nn.Module, file: Path, seconds: float, seen: int) -> None:
     """Tied weights are written twice, as they are read."""
     state = {name: t.detach().clone().contiguous() for name, t in student.state_dict().items()}
-    draft = file.with_name(f"{file.name}.work")
-    save_file(state, draft, {"seconds": str(seconds), "seen": str(seen)})
-    os.replace(draft, file)
+    write_atomically(file, save(state, {"seconds": str(seconds), "seen": str(seen)}))
 
 
 def _deep(model: nn.Module) -> Any:

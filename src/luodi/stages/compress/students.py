@@ -21,8 +21,10 @@ _LAYERS = "num_hidden_layers"
 
 
 def no_lower(workshop: Workshop) -> str:
-    if no_student(workshop) or not workshop.shape.layers:
-        return no_student(workshop) or tr("Fewer layers were not asked for, and are not needed.")
+    if reason := no_student(workshop):
+        return reason
+    if not workshop.shape.layers:
+        return tr("Fewer layers were not asked for, and are not needed.")
     depth = depth_of(workshop.trained)
     if workshop.shape.layers >= depth:
         return tr("The network has no more than {count} layers that could be left out.").format(count=depth)
@@ -30,17 +32,19 @@ def no_lower(workshop: Workshop) -> str:
 
 
 def no_narrower(workshop: Workshop) -> str:
-    if no_student(workshop) or workshop.shape.width >= 1:
-        return no_student(workshop) or tr("Narrower layers were not asked for, and are not needed.")
+    if reason := no_student(workshop):
+        return reason
+    if workshop.shape.width >= 1:
+        return tr("Narrower layers were not asked for, and are not needed.")
     if workshop.shape.layers:
         return tr("The student of fewer layers is made narrower.")
     return "" if may_narrow(workshop.trained) else tr("It is not known how to make layers of this kind narrower.")
 
 
 def no_low_rank(workshop: Workshop) -> str:
-    if no_student(workshop) or workshop.shape.rank >= 1:
-        return no_student(workshop) or tr("Layers of lower rank were not asked for.")
-    return ""
+    if reason := no_student(workshop):
+        return reason
+    return tr("Layers of lower rank were not asked for.") if workshop.shape.rank >= 1 else ""
 
 
 def no_student(workshop: Workshop) -> str:

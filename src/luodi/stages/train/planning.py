@@ -129,8 +129,8 @@ def _probe(setup: Setup, plan: Plan, budget: float | None) -> float:
     """Seconds of a step, from a few real ones whose effect is undone."""
     count = PROBE_STEPS if budget else QUICK_PROBE_STEPS
     # Members of a team go through as many as the others, who wait for them; the first compiled step tells nothing.
-    is_short = budget and setup.team.size == 1 and not setup.settings.compile
-    most = PROBE_SHARE * budget if budget and is_short else float("inf")
+    may_stop = setup.team.size == 1 and not setup.settings.compile
+    most = PROBE_SHARE * budget if budget and may_stop else float("inf")
     before = {name: t.detach().clone() for name, t in changing(setup.model).items()}
     optimizer = make_optimizer(setup.model, plan)
     sizes = [item_size(i) for i in setup.train.items]

@@ -329,8 +329,8 @@ def _seal(
     seal_bundle(folder, manifest, golden_pairs(learned, inputs, answers))
 
 
-def _write_curves(setup: Setup, records: Records) -> None:
-    """What there is so far, for whoever wants to look while the run goes on."""
+def _write_curves(setup: Setup, records: Records) -> dict[str, Any]:
+    """What there is so far, for whoever wants to look while the run goes on; gives what was written."""
     told = msgspec.to_builtins(records)
     value = next((p.value for p in records.scores if p.step == records.best_step), None)
     curves = {
@@ -338,6 +338,7 @@ def _write_curves(setup: Setup, records: Records) -> None:
         "best": {"step": records.best_step, "value": value},
     }  # fmt: skip
     write_atomically(setup.folder / CURVES, msgspec.json.format(msgspec.json.encode(curves)))
+    return curves
 
 
 def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Path) -> Trained:
@@ -349,15 +350,12 @@ def _told(setup: Setup, plan: Plan, records: Records, final: Measure, bundle: Pa
         "tokens_per_second": Measure.exact(tokens, unit="1/s"),
         "parameters": Measure.exact(plan.parameters),
     }
-    told = msgspec.to_builtins(records)
     stops = {"planned": tr("All planned steps are done."), "stale": tr("The validation score no longer rises.")}
     details = {
-        "plan": msgspec.to_builtins(plan), "curve": told["curve"], "scores": told["scores"],
-        "metric": setup.metric.name, "best": {"step": best.step, "value": best.value},
+        "plan": msgspec.to_builtins(plan), **_write_curves(setup, records),
         "stopped": stops[records.stopped], "setup_seconds": setup.seconds,
     }  # fmt: skip
     finding = tr("The best validation {metric} is {value:.4f}, at step {step} of {steps}.")
     told_best = finding.format(metric=setup.metric.name, value=best.value, step=best.step, steps=plan.steps)
-    _write_curves(setup, records)
     findings = (*setup.told, told_best, stops[records.stopped])
     return Trained(bundle=bundle, numbers=numbers, findings=findings, details=details)
