@@ -20,7 +20,7 @@ from luodi.models.distil import layers_of, student_of, teach
 from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.compress import Compressed, TestSet, _next_shape, compress
 from luodi.stages.compress.config import CompressSettings
-from luodi.stages.compress.plan import Shape
+from luodi.stages.compress.plan import MOST_STUDENTS, Shape
 from luodi.stages.compress.recipes import STUDENTS
 from luodi.stages.compress.workshop import Workshop
 from measured import row
@@ -127,10 +127,15 @@ def test_what_size_a_student_has_and_when_there_is_none(deep: Path, tmp_path: Pa
         return Workshop(trained=trained, seen=(), settings=settings, cpu=cpu, folder=tmp_path, threads=1)
 
     tight, wide = (parse_contract({"p95_ms": f"<= {most}"}, []) for most in (10, 9999))
-    assert _next_shape(rows, workshop(), tight) == Shape(layers=2)
-    assert _next_shape(rows, workshop(), wide) == Shape()
-    assert _next_shape(rows, workshop(distill=0), tight) == Shape()
-    assert _next_shape(rows, workshop(low_rank=0.5), tight) == Shape()
+    assert _next_shape(rows, [], workshop(), tight) == Shape(layers=2)
+    assert _next_shape(rows, [], workshop(), wide) == Shape()
+    assert _next_shape(rows, [], workshop(distill=0), tight) == Shape()
+    assert _next_shape(rows, [], workshop(low_rank=0.5), tight) == Shape()
+    # After a student that is still too slow a smaller one, though others than it are slower still.
+    more = {**rows, "distilled": row("distilled", 6, 470)}
+    first = Shape(layers=2)
+    assert _next_shape(more, [first], workshop(), tight) == Shape(layers=1)
+    assert _next_shape(more, [first], workshop(), wide) == Shape()
     too_many = make_all(replace(workshop(), shape=Shape(layers=6)))
     assert "no more than 6 layers" in too_many.not_tried["distilled"]
 
@@ -152,6 +157,23 @@ def test_it_is_left_alone_where_the_contract_is_kept(deep: Path, tmp_path: Path)
     made = run(tmp_path / "b", deep, replace(QUICK, candidates=["distilled"]), p95_ms="<= 9999")
     assert not names(made) & STUDENTS
     assert any("A smaller network was not asked for" in line for line in made.findings)
+
+
+@pytest.mark.slow
+def test_a_limit_on_time_alone_leads_to_what_keeps_it_or_to_a_plain_no(deep: Path, tmp_path: Path) -> None:
+    """Nobody says how many layers. Two fifths of the time that the whole network was seen to take."""
+    forms = replace(QUICK, candidates=["distilled"], max_loss=1.0, max_slice_loss=1.0)
+    whole = run(tmp_path / "whole", deep, replace(forms, distill=0), p95_ms="<= 9999").details["reference"]["p50_ms"]
+    limit = 0.4 * whole
+    made = run(tmp_path / "half", deep, forms, p95_ms=f"<= {limit}")
+    students = [line for line in made.findings if line.startswith("Student ")]
+    assert len(students) <= MOST_STUDENTS
+    assert len(students) == len(names(made) & STUDENTS) + sum("#" in name for name in names(made))
+    assert students or made.details["reference"]["p95_ms"] <= limit, "the whole one was not fast enough"
+    is_kept = made.numbers["p95_ms"].value <= limit
+    assert is_kept != any("cannot be met on this machine: the best was" in line for line in made.findings)
+    again = run(tmp_path / "half", deep, forms, p95_ms=f"<= {limit}")
+    assert again.findings == made.findings
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from luodi.models.pruning import Kept, _columns, choose, cut, importance, parts_
 from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings, asked, check
-from luodi.stages.compress.plan import MARGIN, Shape, say_unmet, shape_for
+from luodi.stages.compress.plan import MARGIN, Shape, next_shape, say_unmet, shape_for
 from luodi.stages.compress.workshop import Workshop
 from luodi.tasks.text_classification import TextClassification
 from measured import row
@@ -181,6 +181,29 @@ def test_the_shape_is_the_largest_that_should_keep_the_contract() -> None:
     assert shape(1) == Shape(layers=1, width=0.5)
     assert shape(9999, size_mb=20.0) == Shape(layers=5)
     assert shape_for(rows, Contract(limits=(Limit(name="p95_ms", at_most=1.0),)), 2, may_narrow=True) == Shape()
+
+
+def test_the_next_shape_goes_by_what_the_last_student_took() -> None:
+    contract = Contract(limits=(Limit(name="p95_ms", at_most=10.0),))
+
+    def shape(p50: float, *tried: Shape, refused: str = "") -> Shape:
+        rows = {"distilled": row("distilled", p50, 400), "distilled-onnx": row("distilled-onnx", 3 * p50, 400)}
+        rows = {name: replace(told, refused=refused) for name, told in rows.items()}
+        return next_shape(rows, tried, contract, 12, may_narrow=True)
+
+    five = Shape(layers=5)
+    assert shape(7, five) == Shape(layers=3)  # 14 ms: 0.9 * 10 / 14 of five
+    assert shape(5.1, five) == Shape(layers=4)
+    assert shape(5.01, Shape(width=0.75)) == Shape(layers=8)
+    assert shape(7, Shape(layers=1)) == Shape(layers=1, width=0.5)
+    assert shape(7, Shape(layers=1), Shape(layers=1, width=0.5)) == Shape()
+    # One that lost too much: a larger one where there is room, none where it was too slow as well.
+    assert shape(2.5, five, refused="It loses too much.") == Shape(layers=9)
+    assert shape(2.5, Shape(layers=9), five, refused="It loses too much.") == Shape()
+    assert shape(4.9, five, refused="It loses too much.") == Shape()
+    assert shape(7, five, refused="It loses too much.") == Shape()
+    assert shape(7, five, Shape(layers=4), Shape(layers=3)) == Shape()
+    assert next_shape({}, [five], contract, 12, may_narrow=True) == Shape()
 
 
 def test_what_cannot_be_met_is_said_with_the_best_there_was(both_languages: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from luodi.core.bundle import (
     FILE,
@@ -30,12 +30,15 @@ from luodi.core.progress import say
 from luodi.errors import LuodiError
 from luodi.messages import tr
 from luodi.stages.compress.gate import EXPORT_TOLERANCE, check_shapes
-from luodi.stages.compress.recipes import STEPS
+from luodi.stages.compress.recipes import STEPS, STUDENTS
 from luodi.stages.compress.workshop import TORCH, Step, Workshop, items_of
 
 EXACT = 1e-3
 INT8 = 0.03
 """int8 kernels round and saturate differently on other processors; probabilities were seen to move by about 0.01."""
+NUMBER = "#"
+"""Before the number of a student, in the names of what comes of all but the first."""
+T = TypeVar("T")
 _log = logging.getLogger("luodi.compress")
 
 
@@ -54,10 +57,47 @@ class Made:
 
 def make_all(workshop: Workshop) -> Made:
     """Every step that can be taken on this machine. One that fails takes those built on it along, and no others."""
-    bundles = {"trained": workshop.trained}
+    return _take(STEPS, workshop, {"trained": workshop.trained})
+
+
+def add_student(made: Made, workshop: Workshop, number: int) -> Made:
+    """What was made, and beside it what comes of the student of the workshop's shape, the so-manieth that is tried
+    (from 1)."""
+    others = {name: bundle for name, bundle in made.bundles.items() if step_of(name) not in STUDENTS}
+    new = _take([step for step in STEPS if step.name in STUDENTS], workshop, others)
+    bundles = {**made.bundles, **_numbered(new.bundles, number)}
+    failed = {**made.failed, **_numbered(new.failed, number)}
+    not_tried = {**made.not_tried, **new.not_tried}
+    return Made(
+        bundles=bundles, failed=failed, parities={**made.parities, **_numbered(new.parities, number)},
+        not_tried={name: why for name, why in not_tried.items() if name not in bundles and name not in failed},
+    )  # fmt: skip
+
+
+def step_of(name: str) -> str:
+    """What made a candidate of this name."""
+    return name.partition(NUMBER)[0]
+
+
+def is_of_student(name: str, number: int) -> bool:
+    """Whether the candidate came of the so-manieth student."""
+    return step_of(name) in STUDENTS and name == _called(step_of(name), number)
+
+
+def _numbered(found: Mapping[str, T], number: int) -> dict[str, T]:
+    return {_called(name, number): value for name, value in found.items() if name in STUDENTS}
+
+
+def _called(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}{NUMBER}{number}"
+
+
+def _take(steps: Sequence[Step], workshop: Workshop, given: Mapping[str, Bundle[Any, Any]]) -> Made:
+    """`given`: what there is to begin with."""
+    bundles = dict(given)
     failed: dict[str, str] = {}
     not_tried: dict[str, str] = {}
-    for step in STEPS:
+    for step in steps:
         reason = _why_not(step, workshop, bundles)
         if reason:
             not_tried[step.name] = reason
@@ -106,10 +146,10 @@ def _is_source_of(name: str, wanted: Sequence[str]) -> bool:
 
 def _made(step: Step, source: Bundle[Any, Any], workshop: Workshop) -> Bundle[Any, Any]:
     """From its folder where a run before this one finished it; else made aside and renamed."""
-    folder = workshop.folder / step.name
+    folder = workshop.folder / (f"{step.name}-{workshop.shape}" if step.name in STUDENTS else step.name)
     if not (folder / FILE).is_file():
         say(tr("{name}: being made ...").format(name=step.name))
-        draft = folder.with_name(f"{step.name}.work")
+        draft = folder.with_name(f"{folder.name}.work")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         network = step.write(source, workshop, draft)

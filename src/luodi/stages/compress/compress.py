@@ -25,13 +25,13 @@ from luodi.core.store import need_disk
 from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import ConfigError
 from luodi.messages import tr
-from luodi.stages.compress.candidates import Made, make_all
-from luodi.stages.compress.choice import Row, choose, mark
+from luodi.stages.compress.candidates import Made, add_student, is_of_student, make_all, step_of
+from luodi.stages.compress.choice import Row, any_within, choose, mark
 from luodi.stages.compress.config import CompressSettings
 from luodi.stages.compress.gate import Judged, judge, too_slow
 from luodi.stages.compress.measure import Timing, spread_by_length, time_all
 from luodi.stages.compress.memory import peak_memory_mb
-from luodi.stages.compress.plan import Shape, say_unmet, shape_for
+from luodi.stages.compress.plan import Shape, next_shape, say_unmet, shape_for
 from luodi.stages.compress.recipes import FOR_OTHERS, LOSSLESS, STEPS, STUDENTS
 from luodi.stages.compress.students import depth_of, may_narrow
 from luodi.stages.compress.workshop import TORCH, Workshop
@@ -82,16 +82,22 @@ def compress(
     made = make_all(workshop)
     metric = deciding_metric(parent.task, [limit.name for limit in contract.quality])
     drawn = _drawn(validation, settings.scored)
-    rows = measure(made, workshop, drawn, metric)
-    if shape := _next_shape(rows, workshop, contract):
-        workshop = replace(workshop, shape=shape)
-        made = make_all(workshop)
-        rows = measure(made, workshop, drawn, metric)
+    answers = answer(made, drawn, metric, {})
+    rows = measure(made, answers, workshop, drawn, metric)
+    tried: list[Shape] = []
+    while shape := _next_shape(rows, tried, workshop, contract):
+        tried.append(shape)
+        made = add_student(made, replace(workshop, shape=shape), len(tried))
+        answers = answer(made, drawn, metric, answers)
+        rows = measure(made, answers, workshop, drawn, metric)
     chosen = choose(rows, contract, metric.name)
     rows = mark(rows, chosen)
     bundle = made.bundles[chosen]
     numbers = confirm(bundle, open_test(), metric, rows[chosen])
-    findings = (*tell(rows, made, chosen, numbers[metric.name], metric), *say_unmet(rows, contract))
+    findings = (
+        *tell(rows, made, chosen, numbers[metric.name], metric), *say_unmet(rows, contract),
+        *tell_students(tried, depth_of(parent)),
+    )  # fmt: skip
     details = _details(rows, made, workshop, metric)
     _publish(bundle, numbers, folder)
     result = Compressed(chosen=chosen, numbers=numbers, findings=findings, details=details)
@@ -100,17 +106,27 @@ def compress(
     return result
 
 
+Answers = Mapping[str, Sequence[Prediction[Any]]]
+"""Of each candidate to the same examples."""
+
+
+def answer(made: Made, validation: Sequence[Example[Any, Any]], metric: Metric, known: Answers) -> Answers:
+    """Of all that were made; what is `known` is not asked again."""
+    answers = dict(known)
+    for name, bundle in made.bundles.items():  # the trained one first
+        if name not in answers:
+            # Proved when it was made, on golden answers and nine shapes: nothing to score anew.
+            same = name in LOSSLESS
+            answers[name] = answers["trained"] if same else _answers(bundle, validation, metric, name)
+    return answers
+
+
 def measure(
-    made: Made, workshop: Workshop, validation: Sequence[Example[Any, Any]], metric: Metric
+    made: Made, answers: Answers, workshop: Workshop, validation: Sequence[Example[Any, Any]], metric: Metric
 ) -> dict[str, Row]:
     """Scores, sizes and times of all that were made."""
     task = workshop.trained.task
     inputs = [e.input for e in validation]
-    answers = {"trained": _answers(workshop.trained, validation, metric, "trained")}
-    for name, bundle in made.bundles.items():
-        # Proved when it was made, on golden answers and nine shapes: nothing to score anew.
-        same = name == "trained" or name in LOSSLESS
-        answers[name] = answers["trained"] if same else _answers(bundle, validation, metric, name)
     judged = {n: judge(task, validation, a, answers["trained"], metric, _gate(n, workshop)) for n, a in answers.items()}
     sizes = [item_size(item) for item in task.encode(inputs, workshop.trained.processor)]
     timed = spread_by_length(inputs, sizes, workshop.settings.timed)
@@ -134,14 +150,21 @@ def _with_costs(row: Row, bundle: Bundle[Any, Any], inputs: Sequence[Any], works
     )  # fmt: skip
 
 
-def _next_shape(rows: Mapping[str, Row], workshop: Workshop, contract: Contract) -> Shape:
+def _next_shape(
+    rows: Mapping[str, Row], tried: Sequence[Shape], workshop: Workshop, contract: Contract
+) -> Shape:  # fmt: skip
     """Of a student that should keep the contract; empty where the page says what to try, or nothing more is needed."""
     settings = workshop.settings
     is_said = any(told is not None for told in (settings.distill, settings.prune, settings.low_rank))
     if is_said or (settings.candidates and not STUDENTS & set(settings.candidates)):
         return Shape()
-    trained = workshop.trained
-    return shape_for(rows, contract, depth_of(trained), may_narrow=may_narrow(trained))
+    depth, can = depth_of(workshop.trained), may_narrow(workshop.trained)
+    if not tried:
+        return shape_for(rows, contract, depth, may_narrow=can)
+    if any_within(rows, contract):
+        return Shape()
+    last = {name: row for name, row in rows.items() if is_of_student(name, len(tried))}
+    return next_shape(last, tried, contract, depth, may_narrow=can)
 
 
 def _drawn(examples: Sequence[Example[X, Y]], most: int) -> Sequence[Example[X, Y]]:
@@ -188,6 +211,15 @@ def tell(
     return (first, second, *told)
 
 
+def tell_students(tried: Sequence[Shape], depth: int) -> list[str]:
+    """Of which size those were that the limits led to."""
+    sentence = tr("Student {number}: {layers} of {depth} layers, {width:.0%} as wide.")
+    return [
+        sentence.format(number=i, layers=shape.layers or depth, depth=depth, width=shape.width)
+        for i, shape in enumerate(tried, 1)
+    ]
+
+
 def _workshop(
     parent: Bundle[Any, Any], seen: Sequence[Example[Any, Any]], settings: CompressSettings, folder: Path
 ) -> Workshop:
@@ -228,7 +260,7 @@ def _answers(
 
 
 def _gate(name: str, workshop: Workshop) -> CompressSettings:
-    return replace(workshop.settings, min_agreement=0.0) if name in STUDENTS else workshop.settings
+    return replace(workshop.settings, min_agreement=0.0) if step_of(name) in STUDENTS else workshop.settings
 
 
 def _row(name: str, bundle: Bundle[Any, Any], judged: Judged, times: Timing) -> Row:
