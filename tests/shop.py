@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import forked
 
 GOOD = ("好吃", "不错", "满意", "喜欢", "物流很快", "推荐", "包装完好", "great", "tasty", "fresh")
 BAD = ("难吃", "太差", "失望", "退货", "太慢了", "上当", "破损", "awful", "stale", "broken")
@@ -45,10 +48,13 @@ def write_reviews(path: Path, count: int) -> None:
 
 
 def luodi(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, as a user runs it."""
+    """The command in a process of its own, as a user runs it; forked, where the system forks."""
+    told = {**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        return forked.run(words, told, timeout=3600)
     return subprocess.run(
         [sys.executable, "-m", "luodi", *words], capture_output=True, text=True, encoding="utf-8", timeout=3600,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+        env=told,
     )  # fmt: skip
 
 
