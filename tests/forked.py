@@ -1,5 +1,6 @@
 """Commands in processes of their own, forked from one that has imported torch and transformers: to import them takes
-most of the time of a command on little data."""
+most of the time of a command on little data. What depends on how they are imported is for tests that start Python anew
+(`shop.afresh`, lives.py, test_full_disk.py)."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def _command(words: list[str], environment: dict[str, str], folder: str, out: st
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
         os.close(file)
-    sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))  # noqa: SIM115 - until the end
+    for number, name in ((1, "stdout"), (2, "stderr")):  # the second loses nothing where the process ends at once
+        told = open(number, "w", 1 if number == 2 else -1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+        setattr(sys, name, told)
     for number in (signal.SIGINT, signal.SIGTERM):  # as in a process that nobody forked
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     sys.argv = ["luodi", *words]

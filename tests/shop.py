@@ -48,13 +48,17 @@ def write_reviews(path: Path, count: int) -> None:
 
 
 def luodi(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, as a user runs it; forked, where the system forks."""
-    told = {**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
+    """The command in a process of its own; forked, where the system forks."""
     if "forkserver" in multiprocessing.get_all_start_methods():
-        return forked.run(words, told, timeout=3600)
+        return forked.run(words, {**os.environ, **environment}, timeout=3600)
+    return afresh(*words, **environment)
+
+
+def afresh(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user runs it."""
     return subprocess.run(
         [sys.executable, "-m", "luodi", *words], capture_output=True, text=True, encoding="utf-8", timeout=3600,
-        env=told,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
     )  # fmt: skip
 
 

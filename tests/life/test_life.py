@@ -13,7 +13,7 @@ import pytest
 from lives import Quiet, started, told_by, wait_for
 from luodi.core.bundle import open_bundle
 from luodi.core.store import Store
-from shop import PAGE, answer, luodi, write_reviews
+from shop import PAGE, afresh, answer, luodi, write_reviews
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_whole_life(project: Path) -> None:
 
 
 def test_a_promise_that_is_not_kept_is_refused(project: Path) -> None:
-    done = luodi("evaluate", str(project), "accept.accuracy=>= 0.9999", "train.epochs=1", "train.wide=no")
+    done = afresh("evaluate", str(project), "accept.accuracy=>= 0.9999", "train.epochs=1", "train.wide=no")
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith("evaluate: REFUSED")
     served = luodi("serve", str(project))

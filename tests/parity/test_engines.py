@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import luodi
 from luodi.backends import nncf, onnx, openvino
 from luodi.core.bundle import Bundle, open_bundle
 from luodi.core.task import Engine, load_task
@@ -93,6 +94,15 @@ def test_int8_is_near_and_smaller(bundle: Bundle[str, str], exported: Path, name
     gaps = [abs(a.scores["好评"] - e.scores["好评"]) for a, e in zip(answers, expected, strict=True)]
     assert max(gaps) < 0.03
     assert size(exported / name) < 0.8 * size(exported / name.partition("-")[0])
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnx-int8", "openvino", "openvino-w8"])
+def test_nothing_is_told_of_the_machine_that_exported(exported: Path, name: str) -> None:
+    """torch notes on each node from which line of which file it came."""
+    places = [str(Path(luodi.__file__).parent), str(Path(torch.__file__).parent), str(Path.home())]
+    for file in (exported / name).iterdir():
+        found = [place for place in (*places, "stack_trace") if place.encode() in file.read_bytes()]
+        assert not found, file.name
 
 
 def size(folder: Path) -> int:

@@ -17,10 +17,10 @@ from luodi.core.machine import Cpu
 from luodi.core.types import Dataset, Prediction
 from luodi.models import distil
 from luodi.models.distil import layers_of, student_of, teach
-from luodi.stages.compress.candidates import make_all
+from luodi.stages.compress.candidates import add_student, make_all, step_of
 from luodi.stages.compress.compress import Compressed, TestSet, _next_shape, compress
 from luodi.stages.compress.config import CompressSettings
-from luodi.stages.compress.plan import MOST_STUDENTS, Shape
+from luodi.stages.compress.plan import MOST_STUDENTS, Shape, Student
 from luodi.stages.compress.recipes import STUDENTS
 from luodi.stages.compress.workshop import Workshop
 from measured import row
@@ -121,23 +121,54 @@ def test_what_size_a_student_has_and_when_there_is_none(deep: Path, tmp_path: Pa
     rows = {"trained": row("trained", 40, 480), "onnx-int8": row("onnx-int8", 10, 40)}  # p95 is twice p50
     trained = open_bundle(deep, threads=1)
 
+    numbers = iter(range(99))
+
     def workshop(**changes: Any) -> Workshop:
-        settings = replace(QUICK, candidates=["distilled"], **changes)
-        cpu = Cpu(name="any", flags=frozenset())
-        return Workshop(trained=trained, seen=(), settings=settings, cpu=cpu, folder=tmp_path, threads=1)
+        settings = replace(QUICK, **{"candidates": ["distilled"], **changes})
+        folder, cpu = tmp_path / str(next(numbers)), Cpu(name="any", flags=frozenset())
+        folder.mkdir()
+        return Workshop(trained=trained, seen=(), settings=settings, cpu=cpu, folder=folder, threads=1)
 
     tight, wide = (parse_contract({"p95_ms": f"<= {most}"}, []) for most in (10, 9999))
     assert _next_shape(rows, [], workshop(), tight) == Shape(layers=2)
     assert _next_shape(rows, [], workshop(), wide) == Shape()
     assert _next_shape(rows, [], workshop(distill=0), tight) == Shape()
     assert _next_shape(rows, [], workshop(low_rank=0.5), tight) == Shape()
-    # After a student that is still too slow a smaller one, though others than it are slower still.
-    more = {**rows, "distilled": row("distilled", 6, 470)}
-    first = Shape(layers=2)
-    assert _next_shape(more, [first], workshop(), tight) == Shape(layers=1)
-    assert _next_shape(more, [first], workshop(), wide) == Shape()
+    assert _next_shape(rows, [], workshop(candidates=["pruned-onnx"]), tight) == Shape(width=0.75)
+    assert _next_shape(rows, [], workshop(candidates=["onnx-int8"]), tight) == Shape()
+    slow = Student(shape=Shape(layers=2), rows={"distilled": row("distilled", 6, 470)})
+    place = workshop()
+    assert _next_shape(rows, [], place, tight) == Shape(layers=2)
+    assert _next_shape({**rows, **slow.rows}, [slow], place, tight) == Shape(layers=1)
+    # A run that was killed goes by what was planned, whatever it measures now.
+    faster = {name: row(name, 1, 40) for name in rows}
+    assert [_next_shape(faster, students, place, tight) for students in ([], [slow])] == [
+        Shape(layers=2), Shape(layers=1)
+    ]  # fmt: skip
+    assert _next_shape({**rows, **slow.rows}, [slow], workshop(), wide) == Shape()
     too_many = make_all(replace(workshop(), shape=Shape(layers=6)))
     assert "no more than 6 layers" in too_many.not_tried["distilled"]
+
+
+def test_a_second_student_stands_beside_the_first(deep: Path, tmp_path: Path) -> None:
+    """Under a name of its own, as its steps are those of the first; nothing that was made is called left out."""
+    data = make_dataset()
+    place = Workshop(
+        trained=open_bundle(deep, threads=1), seen=data.train, cpu=Cpu(name="any", flags=frozenset()), threads=1,
+        settings=replace(QUICK, candidates=["pruned", "distilled"], distill_minutes=0.01), folder=tmp_path,
+    )  # fmt: skip
+    first = add_student(make_all(place), replace(place, shape=Shape(width=0.75)), 1)
+    assert set(first.bundles) == {"trained", "pruned"}
+    assert "distilled" in first.not_tried
+    both = add_student(first, replace(place, shape=Shape(layers=4)), 2)
+    assert set(both.bundles) == set(both.parities) == {"trained", "pruned", "distilled#2"}
+    assert not both.failed
+    assert not {"pruned", "distilled"} & set(both.not_tried)
+    assert both.bundles["distilled#2"].manifest.made_by[-1] == "distilled"
+    assert both.bundles["distilled#2"].manifest.network["config"]["num_hidden_layers"] == 4
+    third = add_student(both, replace(place, shape=Shape(layers=3)), 3)
+    depths = [third.bundles[n].manifest.network["config"]["num_hidden_layers"] for n in ("distilled#2", "distilled#3")]
+    assert depths == [4, 3]
 
 
 @pytest.mark.slow
@@ -147,7 +178,7 @@ def test_it_is_tried_where_nothing_else_is_fast_enough(deep: Path, tmp_path: Pat
     manifest = read_manifest(tmp_path / "a" / "bundle")
     rows = {row["name"]: row for row in made.details["candidates"]}
     assert made.chosen in rows
-    if made.chosen in STUDENTS:
+    if step_of(made.chosen) in STUDENTS:
         assert manifest.network["config"]["num_hidden_layers"] == 1
         assert "distilled" in manifest.made_by
     assert rows["distilled-onnx-int8"]["size_mb"] < rows["onnx-int8"]["size_mb"]
@@ -168,7 +199,7 @@ def test_a_limit_on_time_alone_leads_to_what_keeps_it_or_to_a_plain_no(deep: Pat
     made = run(tmp_path / "half", deep, forms, p95_ms=f"<= {limit}")
     students = [line for line in made.findings if line.startswith("Student ")]
     assert len(students) <= MOST_STUDENTS
-    assert len(students) == len(names(made) & STUDENTS) + sum("#" in name for name in names(made))
+    assert len(students) == len({name for name in names(made) if step_of(name) in STUDENTS})
     assert students or made.details["reference"]["p95_ms"] <= limit, "the whole one was not fast enough"
     is_kept = made.numbers["p95_ms"].value <= limit
     assert is_kept != any("cannot be met on this machine: the best was" in line for line in made.findings)

@@ -22,7 +22,7 @@ from luodi.models.pruning import Kept, _columns, choose, cut, importance, parts_
 from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings, asked, check
-from luodi.stages.compress.plan import MARGIN, Shape, next_shape, say_unmet, shape_for
+from luodi.stages.compress.plan import MARGIN, Means, Shape, Student, next_shape, say_unmet, shape_for
 from luodi.stages.compress.workshop import Workshop
 from luodi.tasks.text_classification import TextClassification
 from measured import row
@@ -172,7 +172,7 @@ def test_the_shape_is_the_largest_that_should_keep_the_contract() -> None:
 
     def shape(most: float, may_narrow: bool = True, **more: float) -> Shape:
         limits = (Limit(name="p95_ms", at_most=most), *(Limit(name=n, at_most=v) for n, v in more.items()))
-        return shape_for(rows, Contract(limits=limits), 12, may_narrow=may_narrow)
+        return shape_for(rows, Contract(limits=limits), Means(depth=12, narrow=may_narrow))
 
     assert shape(20) == Shape()
     assert shape(18) == Shape(width=0.75)
@@ -180,30 +180,50 @@ def test_the_shape_is_the_largest_that_should_keep_the_contract() -> None:
     assert shape(10) == Shape(layers=5)
     assert shape(1) == Shape(layers=1, width=0.5)
     assert shape(9999, size_mb=20.0) == Shape(layers=5)
-    assert shape_for(rows, Contract(limits=(Limit(name="p95_ms", at_most=1.0),)), 2, may_narrow=True) == Shape()
+    one = Contract(limits=(Limit(name="p95_ms", at_most=1.0),))
+    assert shape_for(rows, one, Means(depth=2, narrow=True)) == Shape()
+    # Where the page names candidates: of what is left out no shape is planned.
+    assert shape_for(rows, one, Means(depth=12, narrow=True, lower=False)) == Shape(width=0.75)
+    assert shape_for(rows, one, Means(depth=12, narrow=False, lower=False)) == Shape()
+    near = Contract(limits=(Limit(name="p95_ms", at_most=18.0),))
+    assert shape_for(rows, near, Means(depth=12, narrow=True, whole=False)) == Shape(layers=9)
 
 
 def test_the_next_shape_goes_by_what_the_last_student_took() -> None:
-    contract = Contract(limits=(Limit(name="p95_ms", at_most=10.0),))
+    contract, poor = Contract(limits=(Limit(name="p95_ms", at_most=10.0),)), "It loses too much."
 
-    def shape(p50: float, *tried: Shape, refused: str = "") -> Shape:
-        rows = {"distilled": row("distilled", p50, 400), "distilled-onnx": row("distilled-onnx", 3 * p50, 400)}
-        rows = {name: replace(told, refused=refused) for name, told in rows.items()}
-        return next_shape(rows, tried, contract, 12, may_narrow=True)
+    def made(shape: Shape, p50: float, refused: str = "") -> Student:
+        """Of its two forms the slower one is refused in any case."""
+        rows = {"a": row("a", p50, 400, refused), "b": row("b", 3 * p50, 400, poor)}  # p95 is twice p50
+        return Student(shape=shape, rows=rows)
 
-    five = Shape(layers=5)
-    assert shape(7, five) == Shape(layers=3)  # 14 ms: 0.9 * 10 / 14 of five
-    assert shape(5.1, five) == Shape(layers=4)
-    assert shape(5.01, Shape(width=0.75)) == Shape(layers=8)
-    assert shape(7, Shape(layers=1)) == Shape(layers=1, width=0.5)
-    assert shape(7, Shape(layers=1), Shape(layers=1, width=0.5)) == Shape()
+    def then(*students: Student, **means: bool) -> Shape:
+        return next_shape(students, contract, Means(depth=12, **{"narrow": True, **means}))
+
+    five, nine = Shape(layers=5), Shape(layers=9)
+    assert then(made(five, 7)) == Shape(layers=3)  # 14 ms: 0.9 * 10 / 14 of five
+    assert then(made(five, 5.1)) == Shape(layers=4)
+    assert then(made(Shape(width=0.75), 5.01)) == Shape(layers=8)
+    # None of full width: half as wide; where that cannot be, one layer.
+    last = Shape(layers=1, width=0.5)
+    assert then(made(Shape(layers=2), 14)) == last
+    assert then(made(Shape(layers=2), 14), narrow=False) == Shape(layers=1)
+    assert then(made(Shape(layers=1), 7), made(last, 7)) == Shape()
     # One that lost too much: a larger one where there is room, none where it was too slow as well.
-    assert shape(2.5, five, refused="It loses too much.") == Shape(layers=9)
-    assert shape(2.5, Shape(layers=9), five, refused="It loses too much.") == Shape()
-    assert shape(4.9, five, refused="It loses too much.") == Shape()
-    assert shape(7, five, refused="It loses too much.") == Shape()
-    assert shape(7, five, Shape(layers=4), Shape(layers=3)) == Shape()
-    assert next_shape({}, [five], contract, 12, may_narrow=True) == Shape()
+    assert then(made(five, 2.5, poor)) == nine
+    assert then(made(five, 1, poor)) == Shape(layers=11)
+    assert then(made(five, 4.9, poor)) == Shape()
+    assert then(made(five, 7, poor)) == Shape()
+    # Between what was too slow and what lost too much.
+    assert then(made(five, 7), made(Shape(layers=3), 2.5, poor)) == Shape(layers=4)
+    assert then(made(Shape(layers=3), 1.5, poor), made(nine, 30)) == Shape(layers=4)
+    assert then(made(nine, 7), made(Shape(layers=8), 2.5, poor)) == Shape()
+    assert then(made(five, 7), made(Shape(layers=4), 7), made(Shape(layers=3), 7)) == Shape()
+    # What is refused says nothing of the room that those have which may be taken.
+    mixed = Student(shape=five, rows={"a": row("a", 7, 400), "b": row("b", 2, 400, poor)})
+    assert then(mixed) == Shape(layers=3)
+    assert then(Student(shape=five, rows={})) == Shape()
+    assert then(made(Shape(width=0.75), 7), lower=False) == Shape()
 
 
 def test_what_cannot_be_met_is_said_with_the_best_there_was(both_languages: str) -> None:

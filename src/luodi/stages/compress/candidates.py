@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from luodi.core.bundle import (
     FILE,
@@ -38,7 +38,6 @@ INT8 = 0.03
 """int8 kernels round and saturate differently on other processors; probabilities were seen to move by about 0.01."""
 NUMBER = "#"
 """Before the number of a student, in the names of what comes of all but the first."""
-T = TypeVar("T")
 _log = logging.getLogger("luodi.compress")
 
 
@@ -57,20 +56,22 @@ class Made:
 
 def make_all(workshop: Workshop) -> Made:
     """Every step that can be taken on this machine. One that fails takes those built on it along, and no others."""
-    return _take(STEPS, workshop, {"trained": workshop.trained})
+    trained = {"trained": workshop.trained}
+    made = _take(STEPS, workshop, trained)
+    parities = {"trained": _parity(workshop.trained, workshop.trained), **made.parities}
+    return replace(made, bundles={**trained, **made.bundles}, parities=parities)
 
 
 def add_student(made: Made, workshop: Workshop, number: int) -> Made:
     """What was made, and beside it what comes of the student of the workshop's shape, the so-manieth that is tried
     (from 1)."""
     others = {name: bundle for name, bundle in made.bundles.items() if step_of(name) not in STUDENTS}
-    new = _take([step for step in STEPS if step.name in STUDENTS], workshop, others)
-    bundles = {**made.bundles, **_numbered(new.bundles, number)}
-    failed = {**made.failed, **_numbered(new.failed, number)}
-    not_tried = {**made.not_tried, **new.not_tried}
+    new = _take([step for step in STEPS if step.name in STUDENTS], workshop, others, number)
+    bundles, failed = {**made.bundles, **new.bundles}, {**made.failed, **new.failed}
+    known, not_tried = {step_of(name) for name in (*bundles, *failed)}, {**made.not_tried, **new.not_tried}
     return Made(
-        bundles=bundles, failed=failed, parities={**made.parities, **_numbered(new.parities, number)},
-        not_tried={name: why for name, why in not_tried.items() if name not in bundles and name not in failed},
+        bundles=bundles, failed=failed, parities={**made.parities, **new.parities},
+        not_tried={name: why for name, why in not_tried.items() if name not in known},
     )  # fmt: skip
 
 
@@ -84,32 +85,30 @@ def is_of_student(name: str, number: int) -> bool:
     return step_of(name) in STUDENTS and name == _called(step_of(name), number)
 
 
-def _numbered(found: Mapping[str, T], number: int) -> dict[str, T]:
-    return {_called(name, number): value for name, value in found.items() if name in STUDENTS}
-
-
 def _called(name: str, number: int) -> str:
     return name if number == 1 else f"{name}{NUMBER}{number}"
 
 
-def _take(steps: Sequence[Step], workshop: Workshop, given: Mapping[str, Bundle[Any, Any]]) -> Made:
-    """`given`: what there is to begin with."""
-    bundles = dict(given)
+def _take(
+    steps: Sequence[Step], workshop: Workshop, given: Mapping[str, Bundle[Any, Any]], number: int = 1
+) -> Made:  # fmt: skip
+    """What is made of what is `given`, called after the number of the student."""
+    there = dict(given)
+    bundles: dict[str, Bundle[Any, Any]] = {}
     failed: dict[str, str] = {}
     not_tried: dict[str, str] = {}
     for step in steps:
-        reason = _why_not(step, workshop, bundles)
-        if reason:
+        name = _called(step.name, number)
+        if reason := _why_not(step, workshop, there):
             not_tried[step.name] = reason
-            say(tr("{name}: not tried. {reason}").format(name=step.name, reason=reason))
+            say(tr("{name}: not tried. {reason}").format(name=name, reason=reason))
             continue
-        source = bundles[next(name for name in step.sources if name in bundles)]
+        source = there[next(source for source in step.sources if source in there)]
         try:
-            bundles[step.name] = _made(step, source, workshop)
+            bundles[name] = there[step.name] = _made(step, source, workshop, name)
         except Exception as error:  # an exporter that cannot do a network must not cost the other candidates
-            failed[step.name] = _why_failed(step, error)
-        if step.name in failed:
-            say(tr("{name}: refused. {reason}").format(name=step.name, reason=failed[step.name]))
+            failed[name] = _why_failed(step, error)
+            say(tr("{name}: refused. {reason}").format(name=name, reason=failed[name]))
     parities = {name: _parity(bundle, workshop.trained) for name, bundle in bundles.items()}
     return Made(bundles=bundles, parities=parities, failed=failed, not_tried=not_tried)
 
@@ -144,11 +143,11 @@ def _is_source_of(name: str, wanted: Sequence[str]) -> bool:
     return any(name in step.sources or _is_source_of(name, step.sources) for step in STEPS if step.name in wanted)
 
 
-def _made(step: Step, source: Bundle[Any, Any], workshop: Workshop) -> Bundle[Any, Any]:
+def _made(step: Step, source: Bundle[Any, Any], workshop: Workshop, name: str) -> Bundle[Any, Any]:
     """From its folder where a run before this one finished it; else made aside and renamed."""
     folder = workshop.folder / (f"{step.name}-{workshop.shape}" if step.name in STUDENTS else step.name)
     if not (folder / FILE).is_file():
-        say(tr("{name}: being made ...").format(name=step.name))
+        say(tr("{name}: being made ...").format(name=name))
         draft = folder.with_name(f"{folder.name}.work")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)

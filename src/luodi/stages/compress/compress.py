@@ -21,17 +21,17 @@ from luodi.core.measure import Measure, Metric
 from luodi.core.progress import say
 from luodi.core.report import Report, Verdict, keep_report, read_report
 from luodi.core.scoring import against, deciding_metric, score
-from luodi.core.store import need_disk
+from luodi.core.store import need_disk, write_atomically
 from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import ConfigError
 from luodi.messages import tr
 from luodi.stages.compress.candidates import Made, add_student, is_of_student, make_all, step_of
 from luodi.stages.compress.choice import Row, any_within, choose, mark
-from luodi.stages.compress.config import CompressSettings
+from luodi.stages.compress.config import LOWER, NARROWER, CompressSettings
 from luodi.stages.compress.gate import Judged, judge, too_slow
 from luodi.stages.compress.measure import Timing, spread_by_length, time_all
 from luodi.stages.compress.memory import peak_memory_mb
-from luodi.stages.compress.plan import Shape, next_shape, say_unmet, shape_for
+from luodi.stages.compress.plan import Means, Shape, Student, next_shape, say_unmet, shape_for
 from luodi.stages.compress.recipes import FOR_OTHERS, LOSSLESS, STEPS, STUDENTS
 from luodi.stages.compress.students import depth_of, may_narrow
 from luodi.stages.compress.workshop import TORCH, Workshop
@@ -39,6 +39,8 @@ from luodi.stages.compress.workshop import TORCH, Workshop
 MEMORY_ASKED = 8
 """Inputs at the least, spread over their lengths."""
 BUNDLE, CANDIDATES, DONE = "bundle", "candidates", "compressed.json"
+SHAPES = "students.json"
+"""Among the candidates: the shapes of the students that were planned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,20 +85,23 @@ def compress(
     metric = deciding_metric(parent.task, [limit.name for limit in contract.quality])
     drawn = _drawn(validation, settings.scored)
     answers = answer(made, drawn, metric, {})
-    rows = measure(made, answers, workshop, drawn, metric)
-    tried: list[Shape] = []
-    while shape := _next_shape(rows, tried, workshop, contract):
-        tried.append(shape)
-        made = add_student(made, replace(workshop, shape=shape), len(tried))
+    rows = measure(made, answers, workshop, drawn, metric, {})
+    students: list[Student] = []
+    while shape := _next_shape(rows, students, workshop, contract):
+        need_disk(folder, 3 * parent.size_bytes)
+        number = len(students) + 1
+        made = add_student(made, replace(workshop, shape=shape), number)
         answers = answer(made, drawn, metric, answers)
-        rows = measure(made, answers, workshop, drawn, metric)
+        rows = measure(made, answers, workshop, drawn, metric, rows)
+        own = {name: row for name, row in rows.items() if is_of_student(name, number)}
+        students.append(Student(shape=shape, rows=own))
     chosen = choose(rows, contract, metric.name)
     rows = mark(rows, chosen)
     bundle = made.bundles[chosen]
     numbers = confirm(bundle, open_test(), metric, rows[chosen])
     findings = (
         *tell(rows, made, chosen, numbers[metric.name], metric), *say_unmet(rows, contract),
-        *tell_students(tried, depth_of(parent)),
+        *tell_students(students, depth_of(parent)),
     )  # fmt: skip
     details = _details(rows, made, workshop, metric)
     _publish(bundle, numbers, folder)
@@ -122,9 +127,11 @@ def answer(made: Made, validation: Sequence[Example[Any, Any]], metric: Metric, 
 
 
 def measure(
-    made: Made, answers: Answers, workshop: Workshop, validation: Sequence[Example[Any, Any]], metric: Metric
-) -> dict[str, Row]:
-    """Scores, sizes and times of all that were made."""
+    made: Made, answers: Answers, workshop: Workshop, validation: Sequence[Example[Any, Any]], metric: Metric,
+    before: Mapping[str, Row],
+) -> dict[str, Row]:  # fmt: skip
+    """Scores, sizes and times of all that were made. Times are taken of all of them anew, in turns; the memory of those
+    that were measured `before` is known."""
     task = workshop.trained.task
     inputs = [e.input for e in validation]
     judged = {n: judge(task, validation, a, answers["trained"], metric, _gate(n, workshop)) for n, a in answers.items()}
@@ -134,37 +141,49 @@ def measure(
     times = time_all(own, "trained", timed, workshop.settings.rounds)
     times |= {name: times["trained"] for name in made.bundles if name in FOR_OTHERS}
     rows = {name: _row(name, bundle, judged[name], times[name]) for name, bundle in made.bundles.items()}
-    return {name: _with_costs(row, made.bundles[name], timed, workshop) for name, row in rows.items()}
+    known = {name: row.memory_mb for name, row in before.items()}
+    return {n: _with_costs(row, made.bundles[n], timed, workshop, known.get(n)) for n, row in rows.items()}
 
 
-def _with_costs(row: Row, bundle: Bundle[Any, Any], inputs: Sequence[Any], workshop: Workshop) -> Row:
-    """With the memory that it takes, and the money where a price is told."""
+def _with_costs(
+    row: Row, bundle: Bundle[Any, Any], inputs: Sequence[Any], workshop: Workshop, memory: float | None
+) -> Row:  # fmt: skip
+    """With the memory that it takes, in MB where it is known, and the money where a price is told."""
     if row.refused:
         return row
-    say(tr("{name}: how much memory does it take?").format(name=row.name))
     price = workshop.settings.price_per_hour
     hours = 1e6 / row.times.throughput_per_s.value / 3600
-    return replace(
-        row, memory_mb=peak_memory_mb(bundle, inputs[:: max(len(inputs) // MEMORY_ASKED, 1)], workshop.threads),
-        cost_per_million=price * hours if price else None,
-    )  # fmt: skip
+    if memory is None:
+        say(tr("{name}: how much memory does it take?").format(name=row.name))
+        memory = peak_memory_mb(bundle, inputs[:: max(len(inputs) // MEMORY_ASKED, 1)], workshop.threads)
+    return replace(row, memory_mb=memory, cost_per_million=price * hours if price else None)
 
 
 def _next_shape(
-    rows: Mapping[str, Row], tried: Sequence[Shape], workshop: Workshop, contract: Contract
+    rows: Mapping[str, Row], students: Sequence[Student], workshop: Workshop, contract: Contract
 ) -> Shape:  # fmt: skip
-    """Of a student that should keep the contract; empty where the page says what to try, or nothing more is needed."""
-    settings = workshop.settings
+    """Of a student that should keep the contract; empty where the page says what to try, or nothing more is needed.
+    Planned once, and kept: a run that was killed finds what has learned already."""
+    settings, path = workshop.settings, workshop.folder / SHAPES
+    kept = msgspec.json.decode(path.read_bytes(), type=list[Shape]) if path.is_file() else []
+    if len(students) < len(kept):
+        return kept[len(students)]
     is_said = any(told is not None for told in (settings.distill, settings.prune, settings.low_rank))
-    if is_said or (settings.candidates and not STUDENTS & set(settings.candidates)):
+    wished = STUDENTS & set(settings.candidates or STUDENTS)
+    if is_said or not wished:
         return Shape()
-    depth, can = depth_of(workshop.trained), may_narrow(workshop.trained)
-    if not tried:
-        return shape_for(rows, contract, depth, may_narrow=can)
-    if any_within(rows, contract):
-        return Shape()
-    last = {name: row for name, row in rows.items() if is_of_student(name, len(tried))}
-    return next_shape(last, tried, contract, depth, may_narrow=can)
+    families = [any(name.startswith(family) for name in wished) for family in (LOWER, NARROWER)]
+    means = Means(
+        depth=depth_of(workshop.trained), narrow=may_narrow(workshop.trained), lower=families[0], whole=families[1]
+    )
+    shape = Shape()
+    if not students:
+        shape = shape_for(rows, contract, means)
+    elif not any_within(rows, contract):
+        shape = next_shape(students, contract, means)
+    if shape:
+        write_atomically(path, msgspec.json.encode([*kept, shape]))
+    return shape
 
 
 def _drawn(examples: Sequence[Example[X, Y]], most: int) -> Sequence[Example[X, Y]]:
@@ -211,13 +230,13 @@ def tell(
     return (first, second, *told)
 
 
-def tell_students(tried: Sequence[Shape], depth: int) -> list[str]:
+def tell_students(students: Sequence[Student], depth: int) -> list[str]:
     """Of which size those were that the limits led to."""
     sentence = tr("Student {number}: {layers} of {depth} layers, {width:.0%} as wide.")
     return [
-        sentence.format(number=i, layers=shape.layers or depth, depth=depth, width=shape.width)
-        for i, shape in enumerate(tried, 1)
-    ]
+        sentence.format(number=i, layers=student.shape.layers or depth, depth=depth, width=student.shape.width)
+        for i, student in enumerate(students, 1) if student.rows
+    ]  # fmt: skip
 
 
 def _workshop(

@@ -60,7 +60,9 @@ class CompressSettings:
 
 
 SETTINGS = CompressSettings
-FAMILIES = ("distilled", "pruned", "low-rank")
+LOWER, NARROWER = "distilled", "pruned"
+"""What a student of fewer layers is called, and one that keeps them all."""
+FAMILIES = (LOWER, NARROWER, "low-rank")
 """Of students; their other forms are called after them."""
 TARGETS = ("p95_ms", "size_mb", "memory_mb", "cost_per_million")
 

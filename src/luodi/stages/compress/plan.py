@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import floor
+from math import ceil, floor
 
 from luodi.core.contract import Contract
 from luodi.core.progress import say
@@ -18,7 +18,7 @@ NARROW, NARROWEST = 0.75, 0.5
 """Shares of heads and units that are kept; three quarters cost three quarters of the time, or a little more."""
 FEWEST_LAYERS = 3  # a network of fewer has none to spare
 MOST_STUDENTS = 3
-"""Each learns for minutes; a third one begins from two that were measured."""
+"""Each learns for minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,45 +40,77 @@ class Shape:
         return f"{self.layers or 'all'}x{self.width:g}x{self.rank:g}"
 
 
-def shape_for(rows: Mapping[str, Row], contract: Contract, depth: int, *, may_narrow: bool) -> Shape:
-    """The largest student of a network of `depth` layers that should keep the contract's limits on time, memory and
-    size; an empty one where they are kept already, or none can be made. Time is taken to grow with the layers."""
-    if depth < FEWEST_LAYERS or any_within(rows, contract):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Means:
+    """What students can be made of a network, and are wished."""
+
+    depth: int
+    """Its layers."""
+    narrow: bool
+    """It is known how to take heads and units out of them."""
+    lower: bool = True
+    """Students of fewer layers are wished."""
+    whole: bool = True
+    """Students of all layers are, narrower ones."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Student:
+    """One that was made and measured."""
+
+    shape: Shape
+    rows: Mapping[str, Row]
+    """What came of it; nothing where it could not be made."""
+
+    @property
+    def is_good(self) -> bool:
+        """One of its forms may be taken."""
+        return any(not row.refused for row in self.rows.values())
+
+    def layers(self, depth: int) -> float:
+        """Of full width, that cost as much."""
+        return (self.shape.layers or depth) * self.shape.width
+
+
+def shape_for(rows: Mapping[str, Row], contract: Contract, means: Means) -> Shape:
+    """The largest student that should keep the contract's limits on time, memory and size; an empty one where they are
+    kept already, or none can be made. Time is taken to grow with the layers."""
+    if means.depth < FEWEST_LAYERS or any_within(rows, contract):
         return Shape()
     share = MARGIN * min(1.0, _room((row for row in rows.values() if not row.refused), contract))
-    if share >= NARROW and may_narrow:
-        return _told(Shape(width=NARROW), depth)
-    if share * depth >= 1 or not may_narrow:
-        return _told(Shape(layers=min(max(floor(share * depth), 1), depth - 1)), depth)
-    return _told(Shape(layers=1, width=NARROWEST), depth)
-
-
-def next_shape(
-    rows: Mapping[str, Row], tried: Sequence[Shape], contract: Contract, depth: int, *, may_narrow: bool
-) -> Shape:
-    """After students of the shapes `tried`, of the last of which these `rows` came, the next one: smaller where the
-    last one may be taken and is still too large, larger where it lost too much and kept the limits with room to spare.
-    An empty one where neither is so, or has been tried."""
-    last, is_good = tried[-1], any(not row.refused for row in rows.values())
-    if len(tried) == MOST_STUDENTS or not rows:
+    if means.narrow and means.whole and (share >= NARROW or not means.lower):
+        return _told(Shape(width=NARROW), means)
+    if not means.lower:
         return Shape()
-    before = (last.layers or depth) * last.width  # layers of full width that cost as much
-    wanted = floor(MARGIN * _room(rows.values(), contract) * before)
-    if is_good:
-        wanted = min(wanted, floor(before - 1e-9))
-    if wanted >= 1 and (is_good or before < wanted < depth):
-        shape = Shape(layers=wanted)
-    elif is_good and may_narrow:
+    if share * means.depth >= 1 or not means.narrow:
+        return _told(Shape(layers=min(max(floor(share * means.depth), 1), means.depth - 1)), means)
+    return _told(Shape(layers=1, width=NARROWEST), means)
+
+
+def next_shape(students: Sequence[Student], contract: Contract, means: Means) -> Shape:
+    """After these the next one: smaller where the last one may be taken and is still too slow or large, larger where it
+    lost too much and kept the limits with room to spare; between all that were too slow and all that lost too much. An
+    empty one where there is none."""
+    last, depth = students[-1], means.depth
+    if len(students) == MOST_STUDENTS or not last.rows or not means.lower:
+        return Shape()
+    lost = max((floor(s.layers(depth)) for s in students if not s.is_good), default=0)
+    slow = min((ceil(s.layers(depth)) for s in students if s.is_good), default=depth)
+    room = _room((row for row in last.rows.values() if not (last.is_good and row.refused)), contract)
+    wanted = floor(MARGIN * room * last.layers(depth))
+    if last.is_good and wanted < 1 and not lost and means.narrow:
         shape = Shape(layers=1, width=NARROWEST)
     else:
-        return Shape()
-    return Shape() if shape in tried else _told(shape, depth)
+        shape = Shape(layers=min(max(wanted, lost + 1 if last.is_good else 0), slow - 1))
+        if not lost < shape.layers < slow:
+            return Shape()
+    return Shape() if any(student.shape == shape for student in students) else _told(shape, means)
 
 
-def _told(shape: Shape, depth: int) -> Shape:
+def _told(shape: Shape, means: Means) -> Shape:
     line = tr("No candidate keeps the contract's limits: a student of {layers} of {depth} layers, {width:.0%} as wide, "
               "is tried.")  # fmt: skip
-    say(line.format(layers=shape.layers or depth, depth=depth, width=shape.width))
+    say(line.format(layers=shape.layers or means.depth, depth=means.depth, width=shape.width))
     return shape
 
 

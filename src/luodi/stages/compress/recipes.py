@@ -24,7 +24,7 @@ from luodi.core.task import GenerativeTask, Writer
 from luodi.core.types import Array
 from luodi.messages import tr
 from luodi.stages.compress import vocabulary
-from luodi.stages.compress.config import FAMILIES
+from luodi.stages.compress.config import FAMILIES, LOWER, NARROWER
 from luodi.stages.compress.students import (
     no_low_rank,
     no_lower,
@@ -227,9 +227,9 @@ STEPS = (
         name="torchao-int8", sources=_FROM_TORCH, engine=TORCH, packages=("torchao", "safetensors"),
         write=_write_torchao, obstacle=no_network,
     ),
-    *_student("distilled", no_lower),
-    *_student("pruned", no_narrower),
-    *_student("low-rank", no_low_rank, write_low_rank, ("distilled", "pruned")),
+    *_student(LOWER, no_lower),
+    *_student(NARROWER, no_narrower),
+    *_student("low-rank", no_low_rank, write_low_rank, (LOWER, NARROWER)),
     *(
         Step(
             name=name, sources=("trained",), engine=TORCH, packages=("gguf",), write=partial(_write_gguf, kind),
