@@ -80,11 +80,6 @@ def step_of(name: str) -> str:
     return name.partition(NUMBER)[0]
 
 
-def is_of_student(name: str, number: int) -> bool:
-    """Whether the candidate came of the so-manieth student."""
-    return step_of(name) in STUDENTS and name == _called(step_of(name), number)
-
-
 def _called(name: str, number: int) -> str:
     return name if number == 1 else f"{name}{NUMBER}{number}"
 

@@ -25,7 +25,7 @@ from luodi.core.store import need_disk, write_atomically
 from luodi.core.types import Example, Prediction, X, Y
 from luodi.errors import ConfigError
 from luodi.messages import tr
-from luodi.stages.compress.candidates import Made, add_student, is_of_student, make_all, step_of
+from luodi.stages.compress.candidates import Made, add_student, make_all, step_of
 from luodi.stages.compress.choice import Row, any_within, choose, mark
 from luodi.stages.compress.config import LOWER, NARROWER, CompressSettings
 from luodi.stages.compress.gate import Judged, judge, too_slow
@@ -84,16 +84,14 @@ def compress(
     made = make_all(workshop)
     metric = deciding_metric(parent.task, [limit.name for limit in contract.quality])
     drawn = _drawn(validation, settings.scored)
-    answers = answer(made, drawn, metric, {})
-    rows = measure(made, answers, workshop, drawn, metric, {})
+    reference = _answers(workshop.trained, drawn, metric, "trained")
+    rows = measure(made, workshop, drawn, reference, metric, {})
     students: list[Student] = []
     while shape := _next_shape(rows, students, workshop, contract):
-        need_disk(folder, 3 * parent.size_bytes)
-        number = len(students) + 1
-        made = add_student(made, replace(workshop, shape=shape), number)
-        answers = answer(made, drawn, metric, answers)
-        rows = measure(made, answers, workshop, drawn, metric, rows)
-        own = {name: row for name, row in rows.items() if is_of_student(name, number)}
+        need_disk(folder, 3 * parent.size_bytes)  # in torch and for two engines, each smaller than the parent
+        made, before = add_student(made, replace(workshop, shape=shape), len(students) + 1), rows
+        rows = measure(made, workshop, drawn, reference, metric, before)
+        own = {name: row for name, row in rows.items() if name not in before}
         students.append(Student(shape=shape, rows=own))
     chosen = choose(rows, contract, metric.name)
     rows = mark(rows, chosen)
@@ -111,30 +109,21 @@ def compress(
     return result
 
 
-Answers = Mapping[str, Sequence[Prediction[Any]]]
-"""Of each candidate to the same examples."""
-
-
-def answer(made: Made, validation: Sequence[Example[Any, Any]], metric: Metric, known: Answers) -> Answers:
-    """Of all that were made; what is `known` is not asked again."""
-    answers = dict(known)
-    for name, bundle in made.bundles.items():  # the trained one first
-        if name not in answers:
-            # Proved when it was made, on golden answers and nine shapes: nothing to score anew.
-            same = name in LOSSLESS
-            answers[name] = answers["trained"] if same else _answers(bundle, validation, metric, name)
-    return answers
-
-
 def measure(
-    made: Made, answers: Answers, workshop: Workshop, validation: Sequence[Example[Any, Any]], metric: Metric,
-    before: Mapping[str, Row],
+    made: Made, workshop: Workshop, validation: Sequence[Example[X, Y]], reference: Sequence[Prediction[Y]],
+    metric: Metric, before: Mapping[str, Row],
 ) -> dict[str, Row]:  # fmt: skip
-    """Scores, sizes and times of all that were made. Times are taken of all of them anew, in turns; the memory of those
-    that were measured `before` is known."""
+    """Scores, sizes and times of all that were made; `reference`: what the trained one answers. Times are taken of all
+    of them anew, in turns; how good those are that were measured `before`, and their memory, is known."""
     task = workshop.trained.task
     inputs = [e.input for e in validation]
-    judged = {n: judge(task, validation, a, answers["trained"], metric, _gate(n, workshop)) for n, a in answers.items()}
+    judged = {name: row.judged for name, row in before.items()}
+    for name, bundle in made.bundles.items():
+        if name not in judged:
+            # Proved when it was made, on golden answers and nine shapes: nothing to score anew.
+            same = name == "trained" or name in LOSSLESS
+            answers = reference if same else _answers(bundle, validation, metric, name)
+            judged[name] = judge(task, validation, answers, reference, metric, _gate(name, workshop))
     sizes = [item_size(item) for item in task.encode(inputs, workshop.trained.processor)]
     timed = spread_by_length(inputs, sizes, workshop.settings.timed)
     own = {name: bundle for name, bundle in made.bundles.items() if name not in FOR_OTHERS}
@@ -172,10 +161,10 @@ def _next_shape(
     wished = STUDENTS & set(settings.candidates or STUDENTS)
     if is_said or not wished:
         return Shape()
-    families = [any(name.startswith(family) for name in wished) for family in (LOWER, NARROWER)]
     means = Means(
-        depth=depth_of(workshop.trained), narrow=may_narrow(workshop.trained), lower=families[0], whole=families[1]
-    )
+        depth=depth_of(workshop.trained), narrow=may_narrow(workshop.trained),
+        lower=any(name.startswith(LOWER) for name in wished), whole=any(name.startswith(NARROWER) for name in wished),
+    )  # fmt: skip
     shape = Shape()
     if not students:
         shape = shape_for(rows, contract, means)
