@@ -5,7 +5,7 @@ from __future__ import annotations
 from luodi.core.measure import Measure
 from luodi.stages.compress.choice import Row
 from luodi.stages.compress.gate import Judged
-from luodi.stages.compress.measure import Timing
+from luodi.stages.compress.timing import Timing
 
 
 def row(name: str, p50: float, size: float, refused: str = "", difference: float = 0.0) -> Row:

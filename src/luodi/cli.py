@@ -27,9 +27,21 @@ from luodi.messages import tr
 from luodi.screen import Screen
 from luodi.summary import summary
 
+MEETING = frozenset({"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})
+"""What torchrun tells each of the processes that it starts (`env://` of torch.distributed)."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if not os.environ.keys() >= MEETING or os.environ["WORLD_SIZE"] == "1":
+        return _run(given)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read once, when torch is imported
+    from luodi.stages.train.launched import lead
+
+    return lead(lambda: _run(given))
+
+
+def _run(given: list[str]) -> int:
     if not given or given[0].startswith("-"):
         _top_parser().parse_args(given or ["--help"])
         return UsageError.exit_code

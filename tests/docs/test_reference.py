@@ -17,7 +17,7 @@ VERDICTS = pytest.mark.parametrize("language", LANGUAGES)
 SPEAKING = (
     "stages/prepare/datasheet.py", "stages/prepare/giveaway.py", "stages/evaluate/findings.py",
     "stages/evaluate/advice.py", "stages/evaluate/compare.py",
-    "stages/explain/findings.py", "stages/compress/gate.py", "core/contract.py",
+    "stages/explain/findings.py", "stages/compress/gate.py", "stages/compress/findings.py", "core/contract.py",
 )  # fmt: skip
 NOT_ALONE = re.compile(
     r"kept|broken|accept[ .].*|the mention of the answer itself|the value|the (beginning|end) of the text"

@@ -125,11 +125,17 @@ def test_what_was_compressed_is_not_compressed_again(
     assert result.details["failed"] == []
 
 
-def test_findings_say_what_was_not_tried(whole: tuple[Path, Compressed]) -> None:
+def test_findings_say_once_for_each_reason_what_was_not_tried(whole: tuple[Path, Compressed]) -> None:
     _, result = whole
     if not read_cpu().has_bf16:
         assert any("openvino-bf16" in line and "bf16" in line for line in result.findings)
     assert result.findings[0].startswith(result.chosen)
+    told = [line for line in result.findings if line.startswith("Not tried: ")]
+    assert len(told) == len({row["reason"] for row in result.details["not_tried"]})
+    (students,) = (line for line in told if "distilled" in line)
+    assert students.startswith("Not tried: distilled, pruned, low-rank. A smaller network was not asked for")
+    reasons = {row["name"]: row["reason"] for row in result.details["not_tried"]}
+    assert reasons["distilled-onnx-int8"] == reasons["distilled"]
 
 
 # --- making ----------------------------------------------------------------------------------------------------------

@@ -18,10 +18,11 @@ from luodi.core.types import Dataset, Prediction
 from luodi.models import distil
 from luodi.models.distil import layers_of, student_of, teach
 from luodi.stages.compress.candidates import add_student, make_all, step_of
-from luodi.stages.compress.compress import Compressed, TestSet, _next_shape, compress
+from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings
 from luodi.stages.compress.plan import MOST_STUDENTS, Shape, Student
 from luodi.stages.compress.recipes import STUDENTS
+from luodi.stages.compress.search import _next_shape
 from luodi.stages.compress.workshop import Workshop
 from measured import row
 from tiny import make_dataset, make_entities, make_numbers, train_bundle

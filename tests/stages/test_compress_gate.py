@@ -20,7 +20,7 @@ from luodi.errors import ParityError
 from luodi.stages.compress.choice import Row, choose, mark
 from luodi.stages.compress.config import CompressSettings
 from luodi.stages.compress.gate import Judged, check_shapes, judge, too_slow
-from luodi.stages.compress.measure import spread_by_length, time_all
+from luodi.stages.compress.timing import spread_by_length, time_all
 from measured import row
 
 SETTINGS = CompressSettings()

@@ -22,7 +22,8 @@ from luodi.models.pruning import Kept, _columns, choose, cut, importance, parts_
 from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings, asked, check
-from luodi.stages.compress.plan import MARGIN, Means, Shape, Student, next_shape, say_unmet, shape_for
+from luodi.stages.compress.findings import tell_unmet
+from luodi.stages.compress.plan import MARGIN, Means, Shape, Student, next_shape, shape_for
 from luodi.stages.compress.workshop import Workshop
 from luodi.tasks.text_classification import TextClassification
 from measured import row
@@ -228,13 +229,13 @@ def test_the_next_shape_goes_by_what_the_last_student_took() -> None:
 
 def test_what_cannot_be_met_is_said_with_the_best_there_was(both_languages: str) -> None:
     rows = {"onnx": row("onnx", 10, 40), "distilled": row("distilled", 2, 20, refused="It loses too much.")}
-    told = say_unmet(rows, Contract(limits=(Limit(name="p95_ms", at_most=10.0), Limit(name="size_mb", at_most=50.0))))
+    told = tell_unmet(rows, Contract(limits=(Limit(name="p95_ms", at_most=10.0), Limit(name="size_mb", at_most=50.0))))
     assert len(told) == 2
     assert "p95_ms <= 10" in told[0]
     assert "onnx" in told[0]
     assert "20" in told[0]
     assert "distilled" in told[1]
-    assert say_unmet(rows, Contract(limits=(Limit(name="p95_ms", at_most=30.0),))) == []
+    assert tell_unmet(rows, Contract(limits=(Limit(name="p95_ms", at_most=30.0),))) == []
 
 
 def test_flags_stand_for_settings() -> None:

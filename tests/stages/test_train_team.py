@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+import luodi
 from broken import untimed
 from cramped import ROOM, SINCE, Cramped
 from luodi.core.config import Brief
@@ -40,6 +41,9 @@ TASK = load_task("text_classification")
 BRIEF = Brief(task="text_classification", data="reviews.csv", input="text", target="label", model="bert:tiny")
 SETTINGS = TrainSettings(epochs=1, tokens_per_batch=128, max_length=24, wide=False)
 DATA = make_dataset()
+HERE = Path(__file__).parent
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+LAUNCH = (*TORCHRUN, "-m", "luodi")
 HALVED = "Memory does not suffice for 2 examples at once: the batch is halved."
 
 
@@ -168,18 +172,66 @@ def test_a_team_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path, sh
     assert all(math.isfinite(point["loss"]) for point in curves[0])
 
 
-def _curve(project: Path, settings: list[str], *, stop: bool) -> list[dict[str, float]]:
-    project.mkdir()
-    (project / "luodi.yaml").write_text(PAGE, encoding="utf-8")
-    write_reviews(project / "reviews.csv", 400)
-    command = [sys.executable, "-m", "luodi", "train", str(project), *settings]
+@pytest.mark.slow
+def test_processes_that_torchrun_starts_learn_what_one_does(tmp_path: Path) -> None:
+    """The first one runs all of the command; one that is stopped goes on to the same end."""
+    settings = ["train.epochs=2", "train.dropout=0"]
+    one = _curve(tmp_path / "one", settings, stop=False)
+    for name, stop in (("whole", False), ("cut", True)):
+        found = _curve(tmp_path / name, settings, stop=stop, start=LAUNCH)
+        assert [point["step"] for point in found] == [point["step"] for point in one]
+        assert [point["loss"] for point in found] == pytest.approx([point["loss"] for point in one], rel=1e-4)
+    (plan,) = (tmp_path / "whole").glob(f"runs/**/{PLAN}")
+    assert msgspec.json.decode(plan.read_bytes(), type=Plan).workers == 2
+
+
+@pytest.mark.slow
+def test_what_torchrun_starts_is_refused_in_one_line_where_the_page_says_otherwise(tmp_path: Path) -> None:
+    project = _project(tmp_path / "shop")
+    command = [*LAUNCH, "train", str(project), "train.workers=3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    told = [line for line in done.stderr.splitlines() if line.startswith("luodi train:")]
+    assert told == [
+        "luodi train: 2 processes were started to learn together; train.workers or train.cluster says otherwise. "
+        "Leave train.workers and train.cluster out. [config.workers]"
+    ]
+    assert done.returncode
+    done = subprocess.run([*LAUNCH, "--version"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, f"luodi {luodi.__version__}\n")
+
+
+@pytest.mark.slow
+def test_torchrun_starts_all_anew_where_one_lacks_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ROOM, "1")
+    monkeypatch.setenv(SINCE, str(tmp_path / "two" / LAST))
+    learn(tmp_path / "one", tokens_per_batch=96, evaluations=4)
+    # Without it those that come back meet the addresses of before (pytorch/pytorch#135712).
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    command = [*TORCHRUN, "--max-restarts", "1", str(HERE.parent / "launch.py"), str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert_same(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "two" / MOST).read_text() == "1"
+
+
+def _project(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "luodi.yaml").write_text(PAGE, encoding="utf-8")
+    write_reviews(folder / "reviews.csv", 400)
+    return folder
+
+
+def _curve(
+    project: Path, settings: list[str], *, stop: bool, start: Sequence[str] = (sys.executable, "-m", "luodi")
+) -> list[dict[str, float]]:  # fmt: skip
+    command = [*start, "train", str(_project(project)), *settings]
     if stop:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while not any(LAST in path.name for path in project.glob("runs/**/*")):  # written after a score
                 assert process.poll() is None
                 time.sleep(0.05)
             os.kill(process.pid, signal.SIGTERM)
-            assert process.wait(120) == 128 + signal.SIGTERM
+            assert process.wait(120) == (1 if start is LAUNCH else 128 + signal.SIGTERM)
         (last,) = project.glob(f"runs/**/{LAST}")
         assert not read_records(last).stopped
     subprocess.run(command, check=True, capture_output=True)

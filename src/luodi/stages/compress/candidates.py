@@ -94,9 +94,10 @@ def _take(
     not_tried: dict[str, str] = {}
     for step in steps:
         name = _called(step.name, number)
-        if reason := _why_not(step, workshop, there):
+        if reason := _why_not(step, workshop, there, not_tried):
+            if reason not in not_tried.values():
+                say(tr("{name}: not tried. {reason}").format(name=name, reason=reason))
             not_tried[step.name] = reason
-            say(tr("{name}: not tried. {reason}").format(name=name, reason=reason))
             continue
         source = there[next(source for source in step.sources if source in there)]
         try:
@@ -120,7 +121,7 @@ def _why_failed(step: Step, error: Exception) -> str:
     return tr("It could not be made: {kind}: {reason}").format(kind=type(error).__name__, reason=reason)
 
 
-def _why_not(step: Step, workshop: Workshop, bundles: Mapping[str, Any]) -> str:
+def _why_not(step: Step, workshop: Workshop, bundles: Mapping[str, Any], not_tried: Mapping[str, str]) -> str:
     wanted = workshop.settings.candidates
     if wanted and step.name not in wanted and not _is_source_of(step.name, wanted):
         return tr("Your settings leave it out.")
@@ -130,7 +131,8 @@ def _why_not(step: Step, workshop: Workshop, bundles: Mapping[str, Any]) -> str:
         if importlib.util.find_spec(package) is None:
             return tr("The package {package} is not installed.").format(package=package)
     if not any(name in bundles for name in step.sources):
-        return tr("It is made from {source}, which there is not.").format(source=step.sources[0])
+        why = tr("It is made from {source}, which there is not.").format(source=step.sources[0])
+        return not_tried.get(step.sources[0], why)
     return step.obstacle(workshop)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from luodi.core.contract import Contract
 from luodi.core.measure import Measure
 from luodi.stages.compress.gate import Judged
-from luodi.stages.compress.measure import Timing
+from luodi.stages.compress.timing import Timing
 
 TIE = 1.05
 

@@ -46,7 +46,7 @@ class CompressSettings:
     or of the student that `distill` or `prune` makes. It costs more of the score than `prune` does at the same speed,
     so it is tried only where it is said. 1: all."""
     distill_minutes: float = 8.0
-    """How long it learns."""
+    """Minutes that each student learns. Where limits lead to students, up to three are tried, one after another."""
     target: dict[str, float] = field(default_factory=dict)
     """Limits from above for this verb alone, in place of the contract's: {p95_ms: 10, size_mb: 30}. Also memory_mb and
     cost_per_million."""

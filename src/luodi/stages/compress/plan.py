@@ -123,21 +123,3 @@ def _room(rows: Iterable[Row], contract: Contract) -> float:
         if needed is not None and limit.at_most is not None:
             shares.append(limit.at_most / max(needed, 1e-9))
     return min(shares, default=1.0)
-
-
-def say_unmet(rows: Mapping[str, Row], contract: Contract) -> list[str]:
-    """Of each limit that no candidate keeps that may be taken: the best there was, and who would have kept it."""
-    told: list[str] = []
-    for limit in contract.limits:
-        measured = {name: row.numbers[limit.name].value for name, row in rows.items() if limit.name in row.numbers}
-        kept = {name for name, value in measured.items() if limit.holds(value)}
-        allowed = [name for name in measured if not rows[name].refused]
-        if not allowed or limit.at_most is None or kept & set(allowed):
-            continue
-        best = min(allowed, key=lambda name: measured[name])
-        sentence = tr("{limit} cannot be met on this machine: the best was {name} with {value:.3g}.")
-        told.append(sentence.format(limit=str(limit), name=best, value=measured[best]))
-        if kept:
-            sentence = tr("{names} would keep {limit}, but may not be taken: its answers are not good enough.")
-            told.append(sentence.format(names=", ".join(sorted(kept)), limit=str(limit)))
-    return told

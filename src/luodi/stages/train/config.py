@@ -100,8 +100,8 @@ class TrainSettings:
     """auto, cpu, cuda or mps. auto: a graphics processor where there is one."""
     workers: int | None = None
     """Processes that learn one network together, each on a device of its own; every batch is shared among them, so the
-    recipe stays the same and its losses too. Not said: one for each graphics processor, one without any, or where the
-    loss is contrastive."""
+    recipe stays the same and its losses too. Not said: those that torchrun has started; else one for each graphics
+    processor, one without any, or where the loss is contrastive."""
     sharding: Literal["none", "full"] = "none"
     """none: each worker has the whole network. full: each keeps a share of every weight, of its gradient and its
     moments, for networks that one device cannot hold; with adamw, adam, sgd or lion."""
@@ -174,10 +174,15 @@ def _check_loss(settings: TrainSettings, task: Task[Any, Any]) -> None:
             message = tr("train.{name} is said, but the loss is {loss}.").format(name=name, loss=chosen)
             hint = tr("Say train.loss: {loss} as well, or leave it out.").format(loss=loss)
             raise ConfigError(message, code="train.loss", hint=hint)
-    if chosen in COMPARING and (settings.workers or 1) > 1:
+    check_workers(settings.workers or 1, chosen)
+
+
+def check_workers(count: int, loss: str) -> None:
+    """Raises ConfigError where so many cannot share a batch."""
+    if loss in COMPARING and count > 1:
         message = tr("The loss {loss} compares the rows of a batch, which several workers would not see together.")
-        hint = tr("Leave train.workers out, or choose another loss.")
-        raise ConfigError(message.format(loss=chosen), code="train.loss", hint=hint)
+        hint = tr("Let one process learn, or choose another loss.")
+        raise ConfigError(message.format(loss=loss), code="train.loss", hint=hint)
 
 
 def _is_above_0(value: float | None) -> bool:

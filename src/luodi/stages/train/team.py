@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -27,6 +28,8 @@ from torch.nn.parallel import DistributedDataParallel
 from luodi.models.layers import stacks
 
 T = TypeVar("T")
+LONGEST_WAIT = timedelta(days=1)
+"""Of one member for the others: while the first one computes what frozen layers give, or scores."""
 
 
 class Crowded(Exception):
@@ -45,6 +48,8 @@ class Team:
     rank: int = 0
     size: int = 1
     is_sharded: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where its sums are made; cuda: on the graphics processor that is the member's own."""
     most: int | None = None
     """Examples that each member takes at once, where memory did not suffice for more."""
 
@@ -65,7 +70,7 @@ class Team:
         """Place by place over all members. Every one of them has to ask."""
         if self.size == 1:
             return list(values)
-        told = torch.tensor(values, dtype=torch.float64, device=_device())
+        told = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(told)
         return [float(value) for value in told.tolist()]
 
@@ -91,7 +96,7 @@ class Team:
             # A network may have weights that its task does not use, such as the pooler of BERT.
             return DistributedDataParallel(model, find_unused_parameters=True)
         if not isinstance(model, FSDPModule):
-            mesh = init_device_mesh(_device().type, (self.size,))
+            mesh = init_device_mesh(self.device, (self.size,))
             bfloat = torch.bfloat16 if precision == "bfloat16" else None
             policy = MixedPrecisionPolicy(param_dtype=bfloat, reduce_dtype=torch.float32)
             for stack in stacks(model).values():
@@ -139,8 +144,3 @@ def seed_step(team: Team, seed: int, step: int) -> None:
     """Members draw different random numbers (dropout), and after a resume the same ones as before it."""
     if team.size > 1:
         torch.manual_seed(((seed * 1_000_003 + step) * 1_009 + team.rank) % 2**63)
-
-
-def _device() -> torch.device:
-    backend: Any = dist.get_backend()
-    return torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else torch.device("cpu")

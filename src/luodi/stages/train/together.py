@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,18 +27,18 @@ from torch.multiprocessing.spawn import start_processes
 from luodi import errors
 from luodi.core.machine import num_threads
 from luodi.core.progress import say
-from luodi.core.stopping import Stopped, finishing, stop_asked, stopped_by_signals
+from luodi.core.stopping import Stopped, finishing, stop_asked, stop_if_asked, stopped_by_signals
 from luodi.core.store import write_atomically
+from luodi.errors import ConfigError, LuodiError, ResourceError
 from luodi.messages import language, tr
-from luodi.stages.train.config import COMPARING, TrainSettings
+from luodi.stages.train.config import COMPARING, TrainSettings, check_workers
+from luodi.stages.train.launched import num_launched, summon
 from luodi.stages.train.precision import choose_device
-from luodi.stages.train.team import Crowded, Team
+from luodi.stages.train.team import LONGEST_WAIT, Crowded, Team
 
 SAID, STOP, FAILED, CROWDED = "said.jsonl", "stop", "failed.json", "crowded.json"
 MOST = "most.json"
 """How many examples a member takes at once; kept, unlike what the others hold, for every resume."""
-LONGEST_WAIT = timedelta(days=1)
-"""Of one member for the others: while the first one computes what frozen layers give, or scores."""
 _HEARD_EVERY_S = 0.2
 J = TypeVar("J")
 _log = logging.getLogger("luodi")
@@ -50,7 +49,12 @@ class Members:
     count: int
     is_sharded: bool
     device: str
-    cluster: Literal["local", "ray"]
+    cluster: Literal["local", "ray", "launched"]
+    """launched: this process and others were started as a team, and this one leads it."""
+
+    @property
+    def on_graphics(self) -> bool:
+        return choose_device(self.device) == "cuda"
 
 
 class Said(msgspec.Struct):
@@ -68,12 +72,26 @@ class Failure(msgspec.Struct):
 
 
 def members_of(settings: TrainSettings) -> Members:
-    """Not said how many: one for each graphics processor, where those are used and a batch can be shared."""
+    """Not said how many: all that were started together; else one for each graphics processor, where those are used and
+    a batch can be shared. Raises ConfigError where something else was started than is said."""
+    if count := num_launched():
+        return _launched(count, settings)
     can_share = choose_device(settings.device) == "cuda" and settings.loss not in COMPARING
     usual = max(1, torch.cuda.device_count()) if can_share else 1
     return Members(
         count=settings.workers or usual, is_sharded=settings.sharding == "full", device=settings.device,
         cluster=settings.cluster,
+    )  # fmt: skip
+
+
+def _launched(count: int, settings: TrainSettings) -> Members:
+    if settings.workers not in (None, count) or settings.cluster != "local":
+        message = tr("{count} processes were started to learn together; train.workers or train.cluster says otherwise.")
+        hint = tr("Leave train.workers and train.cluster out.")
+        raise ConfigError(message.format(count=count), code="config.workers", hint=hint)
+    check_workers(count, settings.loss)
+    return Members(
+        count=count, is_sharded=settings.sharding == "full", device=settings.device, cluster="launched"
     )  # fmt: skip
 
 
@@ -84,25 +102,43 @@ def learn_together(work: Callable[[Team, J], object], job: J, folder: Path, memb
         try:
             return _learn_together(work, job, folder, members)
         except Crowded as error:
-            said = tr("Memory does not suffice for {n} examples at once: the batch is halved.")
-            say(said.format(n=error.examples))
-            write_atomically(folder / MOST, str((error.examples + 1) // 2))
+            said = tr("Memory does not suffice for {n} examples at once: the batch is halved.").format(n=error.examples)
+            if members.cluster == "launched":  # only who started them can do so anew
+                hint = tr("The same command goes on so; torchrun --max-restarts=3 gives it by itself.")
+                raise ResourceError(said, code="train.crowded", hint=hint) from error
+            say(said)
 
 
 def _learn_together(work: Callable[[Team, J], object], job: J, folder: Path, members: Members) -> None:
     _tidy(folder)
+    try:
+        if members.cluster == "launched":
+            summon(_follower, (work, job, folder.resolve(), members, language()))
+            with finishing():  # who ends all of them does it to this one as well, when another one has failed
+                _work(work, job, folder, members)
+        else:
+            _start_and_hear(work, job, folder, members)
+    except LuodiError:
+        raise
+    except Exception as error:
+        if told := _failure(folder):
+            raise told from error
+        stop_if_asked()  # another one may have left at once
+        raise
+    finally:
+        _tidy(folder)
+
+
+def _start_and_hear(work: Callable[[Team, Any], object], job: Any, folder: Path, members: Members) -> None:
     over = threading.Event()
     relay = threading.Thread(target=_relay, args=(folder, over), daemon=True)
     with finishing():  # the members save what they have, and leave
         relay.start()
         try:
             _start(work, job, folder, members)
-        except Exception as error:
-            raise _failure(folder) or error from error
         finally:
             over.set()
             relay.join()
-            _tidy(folder)
 
 
 def _tidy(folder: Path) -> None:
@@ -118,11 +154,10 @@ def _start(work: Callable[[Team, Any], object], job: Any, folder: Path, members:
     if members.cluster == "ray":
         from luodi.backends import ray
 
-        on_graphics = choose_device(members.device) == "cuda"
         notes = folder.resolve() / "ray"
-        workers = ray.Workers(count=members.count, folder=notes, on_graphics=on_graphics)
+        workers = ray.Workers(count=members.count, folder=notes, on_graphics=members.on_graphics)
         try:
-            ray.run_workers(_member, (work, job, folder.resolve(), members.is_sharded, language()), workers)
+            ray.run_workers(_member, (work, job, folder.resolve(), members, language()), workers)
         finally:
             shutil.rmtree(notes, ignore_errors=True)
         return
@@ -144,36 +179,52 @@ def _start(work: Callable[[Team, Any], object], job: Any, folder: Path, members:
 def _local_member(
     rank: int, work: Callable[[Team, Any], object], job: Any, folder: Path, members: Members, meeting: Path, words: str
 ) -> None:
-    backend = "gloo"
-    if choose_device(members.device) == "cuda":
-        backend = "nccl"
+    if members.on_graphics:
         torch.cuda.set_device(rank % torch.cuda.device_count())
     os.environ["OMP_NUM_THREADS"] = str(max(1, num_threads(int(os.environ.get("OMP_NUM_THREADS", 0))) // members.count))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # nothing of this is for other machines
     dist.init_process_group(
-        backend, init_method=meeting.as_uri(), rank=rank, world_size=members.count, timeout=LONGEST_WAIT
-    )
+        "nccl" if members.on_graphics else "gloo", init_method=meeting.as_uri(), rank=rank, world_size=members.count,
+        timeout=LONGEST_WAIT,
+    )  # fmt: skip
     try:
-        _member(work, job, folder, members.is_sharded, words)
+        _member(work, job, folder, members, words)
     finally:
         dist.destroy_process_group()
 
 
-def _member(work: Callable[[Team, Any], object], job: Any, folder: Path, is_sharded: bool, words: str) -> None:
+def _member(work: Callable[[Team, Any], object], job: Any, folder: Path, members: Members, words: str) -> None:
     """Inside a process group, whoever has made it."""
     os.environ["LUODI_LANG"] = words
+    speaks = dist.get_rank() == 0
+    with _spoken(folder / SAID if speaks else None), contextlib.suppress(Stopped), stopped_by_signals():
+        _work(work, job, folder, members)
+
+
+def _follower(work: Callable[[Team, Any], object], job: Any, folder: Path, members: Members, words: str) -> None:
+    """The first one speaks for itself."""
+    os.environ["LUODI_LANG"] = words
+    with stopped_by_signals():
+        _work(work, job, folder, members)
+
+
+def _work(work: Callable[[Team, Any], object], job: Any, folder: Path, members: Members) -> None:
+    """Who fails leaves the reason in the folder."""
     most = int((folder / MOST).read_text()) if (folder / MOST).is_file() else None
-    team = Team(rank=dist.get_rank(), size=dist.get_world_size(), is_sharded=is_sharded, most=most)
-    with _spoken(folder / SAID if team.leads else None), contextlib.suppress(Stopped), stopped_by_signals():
-        try:
-            work(team, job)
-        except errors.LuodiError as error:
-            told = Failure(kind=type(error).__name__, message=str(error.message), code=error.code, hint=str(error.hint))
-            (folder / FAILED).write_bytes(msgspec.json.encode(told))
-            raise
-        except Crowded as error:
-            write_atomically(folder / CROWDED, str(error.examples))
-            raise
+    team = Team(
+        rank=dist.get_rank(), size=dist.get_world_size(), is_sharded=members.is_sharded, most=most,
+        device="cuda" if members.on_graphics else "cpu",
+    )  # fmt: skip
+    try:
+        work(team, job)
+    except LuodiError as error:
+        told = Failure(kind=type(error).__name__, message=str(error.message), code=error.code, hint=str(error.hint))
+        write_atomically(folder / FAILED, msgspec.json.encode(told))
+        raise
+    except Crowded as error:
+        write_atomically(folder / MOST, str((error.examples + 1) // 2))
+        write_atomically(folder / CROWDED, str(error.examples))
+        raise
 
 
 class _Speaker(logging.Handler):
@@ -222,11 +273,11 @@ def _relay(folder: Path, over: threading.Event) -> None:
             return
 
 
-def _failure(folder: Path) -> errors.LuodiError | Crowded | None:
+def _failure(folder: Path) -> LuodiError | Crowded | None:
     if (folder / CROWDED).is_file():
         return Crowded(int((folder / CROWDED).read_text()))
     if not (folder / FAILED).is_file():
         return None
     told = msgspec.json.decode((folder / FAILED).read_bytes(), type=Failure)
-    kind: type[errors.LuodiError] = getattr(errors, told.kind)
+    kind: type[LuodiError] = getattr(errors, told.kind)
     return kind(told.message, code=told.code, hint=told.hint)

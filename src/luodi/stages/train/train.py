@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -17,7 +18,7 @@ from luodi.core.bundle import NUM_GOLDEN, Manifest, golden_pairs, seal_bundle
 from luodi.core.config import Brief
 from luodi.core.measure import Measure, with_interval
 from luodi.core.progress import progress, say, silent
-from luodi.core.stopping import finishing, stop_asked
+from luodi.core.stopping import Stopped, finishing, stop_asked
 from luodi.core.store import size_of, write_atomically
 from luodi.core.task import Base, Task
 from luodi.core.types import Example, X, Y
@@ -109,6 +110,8 @@ def train(
     make_trackers(settings.trackers)  # raises before the first step
     if members.count > 1 and not read_records(folder / LAST).stopped:
         learn_together(_learn_as_member, job, folder, members)
+        if not read_records(folder / LAST).stopped:  # a member was asked to stop, and all have
+            raise Stopped(signal.SIGTERM)
     with silent() if members.count > 1 else nullcontext():  # it has all been said
         planned, records, tracking = _learn(ALONE, job, goes_on)
     setup, base, plan, cost = planned.setup, planned.base, planned.plan, planned.cost
