@@ -280,6 +280,10 @@ def test_each_missing_detail_leaves_out_its_part_only(tmp_path: Path) -> None:
 def test_a_later_verb_overrules(tmp_path: Path) -> None:
     told = latest_contract(list(reports().values()))
     assert [(r["limit"], r["state"], r["verb"]) for r in told][2] == ("p95_ms <= 30", "kept", "compress")
+    other = [{**r, "limit": "p95_ms <= 10", "state": "broken"} for r in told if r["limit"] == "p95_ms <= 30"]
+    own = Report(verb="compress", verdict=Verdict.REFUSED, contract=other)  # as `--target p95_ms=10` makes it
+    limits = [r["limit"] for r in latest_contract([reports()["evaluate"], own])]
+    assert ("p95_ms <= 10" in limits, "p95_ms <= 30" in limits) == (True, False)
     refused = Report(verb="evaluate", verdict=Verdict.REFUSED)
     assert overall([refused, *reports().values()]) is Verdict.REFUSED
     assert overall([]) is Verdict.DONE

@@ -181,9 +181,10 @@ def _bubble(row: dict[str, Any], y: Scale, size: float, letter: str) -> Dot:
         edge = y.low if score["value"] < y.low else y.high
         arrow = "↓" if score["value"] < y.low else "↑"
         return Dot(x=row["p50_ms"], y=edge, kind=kind_of(row), size=size, letter=letter + arrow, title=str(row["name"]))
+    low, high = (end if end is None else min(max(end, y.low), y.high) for end in (score.get("low"), score.get("high")))
     return Dot(
-        x=row["p50_ms"], y=score["value"], low=score.get("low"), high=score.get("high"), kind=kind_of(row), size=size,
-        letter=letter, title=str(row["name"]),
+        x=row["p50_ms"], y=score["value"], low=low, high=high, kind=kind_of(row), size=size, letter=letter,
+        title=str(row["name"]),
     )  # fmt: skip
 
 

@@ -122,14 +122,21 @@ def reasons(verdict: Verdict, contract: Sequence[Mapping[str, Any]], reports: Ma
 
 
 def latest_contract(reports: Sequence[Report]) -> list[dict[str, Any]]:
-    """Each limit as it was last judged: a later verb judges what will really be used."""
+    """Each limit as it was last judged: a later verb judges what will really be used, and may hold a number against
+    another limit than the page's (`--target`)."""
     rows: dict[str, dict[str, Any]] = {}
     for report in reports:
         for row in report.contract:
             told = {**row, "verb": report.verb, "unit": _unit(report, row)}
             if told["state"] != "open" or row["limit"] not in rows:
                 rows[row["limit"]] = told
-    return list(rows.values())
+    judged = {_name_of(row) for row in rows.values() if row["state"] != "open"}
+    return [row for row in rows.values() if row["state"] != "open" or _name_of(row) not in judged]
+
+
+def _name_of(row: Mapping[str, Any]) -> str:
+    """Of the number that a limit is for."""
+    return str(row["limit"]).partition(" ")[0]
 
 
 def cards(reports: Mapping[str, Report]) -> list[Card]:
@@ -194,7 +201,7 @@ def _refused_alone(report: Report) -> bool:
 
 def _unit(report: Report, row: Mapping[str, Any]) -> str:
     """Of what was held against the limit: one number, or the worst of a family."""
-    name = str(row["limit"]).partition(" ")[0]
+    name = _name_of(row)
     measured = report.numbers.get(name) or report.numbers.get(f"{name.partition('.')[0]}.{row['where']}")
     return measured.unit if measured else ""
 
