@@ -47,13 +47,13 @@ _launched = _Launched()
 def lead(command: Callable[[], int]) -> int:
     """The command's exit code in the first process; in each of the others, when it has ended, 0. Where one of them
     meets an error none of them comes back: their processes end."""
-    rank, backend = int(os.environ["RANK"]), "gloo"
+    store, rank, size = next(rendezvous("env://", timeout=MEETING))
+    backend = "gloo"
     if torch.cuda.is_available():
         devices = torch.cuda.device_count()
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % devices)
         if int(os.environ.get("LOCAL_WORLD_SIZE", 1)) <= devices:  # NCCL wants one for each
             backend = "cpu:gloo,cuda:nccl"
-    store, rank, size = next(rendezvous("env://", timeout=MEETING))
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT)
     if rank == 0:
         _launched.count = size

@@ -74,25 +74,23 @@ class Failure(msgspec.Struct):
 def members_of(settings: TrainSettings) -> Members:
     """Not said how many: all that were started together; else one for each graphics processor, where those are used and
     a batch can be shared. Raises ConfigError where something else was started than is said."""
-    if count := num_launched():
-        return _launched(count, settings)
+    launched = num_launched()
+    if launched:
+        _check_launched(launched, settings)
     can_share = choose_device(settings.device) == "cuda" and settings.loss not in COMPARING
     usual = max(1, torch.cuda.device_count()) if can_share else 1
     return Members(
-        count=settings.workers or usual, is_sharded=settings.sharding == "full", device=settings.device,
-        cluster=settings.cluster,
+        count=launched or settings.workers or usual, is_sharded=settings.sharding == "full", device=settings.device,
+        cluster="launched" if launched else settings.cluster,
     )  # fmt: skip
 
 
-def _launched(count: int, settings: TrainSettings) -> Members:
+def _check_launched(count: int, settings: TrainSettings) -> None:
     if settings.workers not in (None, count) or settings.cluster != "local":
         message = tr("{count} processes were started to learn together; train.workers or train.cluster says otherwise.")
         hint = tr("Leave train.workers and train.cluster out.")
         raise ConfigError(message.format(count=count), code="config.workers", hint=hint)
     check_workers(count, settings.loss)
-    return Members(
-        count=count, is_sharded=settings.sharding == "full", device=settings.device, cluster="launched"
-    )  # fmt: skip
 
 
 def learn_together(work: Callable[[Team, J], object], job: J, folder: Path, members: Members) -> None:
@@ -195,10 +193,9 @@ def _local_member(
 
 def _member(work: Callable[[Team, Any], object], job: Any, folder: Path, members: Members, words: str) -> None:
     """Inside a process group, whoever has made it."""
-    os.environ["LUODI_LANG"] = words
     speaks = dist.get_rank() == 0
-    with _spoken(folder / SAID if speaks else None), contextlib.suppress(Stopped), stopped_by_signals():
-        _work(work, job, folder, members)
+    with _spoken(folder / SAID if speaks else None), contextlib.suppress(Stopped):
+        _follower(work, job, folder, members, words)
 
 
 def _follower(work: Callable[[Team, Any], object], job: Any, folder: Path, members: Members, words: str) -> None:
