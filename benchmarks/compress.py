@@ -68,7 +68,7 @@ def compressed(project: Project, settings: CompressSettings, out: Path) -> Compr
         examples = load_split(prepared.path, "test", parent.task)
         return TestSet(examples=examples, baselines=load_baselines(parent.task, evaluated.path, "test"))
 
-    return compress(parent, held_back, (*rows, *held_back), open_test, project.contract, settings, out)
+    return compress(parent, rows, held_back, open_test, project.contract, settings, out)
 
 
 def as_line(row: Mapping[str, Any]) -> str:

@@ -53,7 +53,7 @@ def main() -> None:
         calls = {"trained, torch fp32": of_bundle(bundle, texts)}
         calls |= {f"Luodi {name_of(path)}": of_bundle(open_bundle(path, threads=threads), texts) for path in told.ours}
         workshop = Workshop(
-            trained=bundle, seen=rows, settings=project.settings["compress"], cpu=read_cpu(), folder=Path(folder),
+            trained=bundle, training=rows, settings=project.settings["compress"], cpu=read_cpu(), folder=Path(folder),
             threads=threads,
         )  # fmt: skip
         calls |= peers(workshop, texts, Path(folder))

@@ -313,10 +313,9 @@ def compressed_step(life: Life) -> Step:
             examples = load_split(prepared.folder, "test", parent.task)
             return TestSet(examples=examples, baselines=load_baselines(parent.task, evaluated.folder, "test"))
 
-        seen = (*rows, *held_back)
         settings = project.settings["compress"]
         contract = project.contract.aimed(settings.target)
-        made = stage(parent, held_back, seen, open_test, contract, settings, folder)
+        made = stage(parent, rows, held_back, open_test, contract, settings, folder)
         judgements = contract.judge("compress", made.numbers)
         words = tuple(explain_judgement(j) for j in judgements)
         return Report(

@@ -78,7 +78,7 @@ def trained(folder: Path) -> tuple[Any, Any, Workshop]:
     bundle = open_bundle(next(runs.glob("train-*")) / "bundle")
     rows, held_back = (load_split(next(runs.glob("prepare-*")), n, bundle.task) for n in ("train", "validation"))
     workshop = Workshop(
-        trained=bundle, seen=rows, settings=CompressSettings(), cpu=read_cpu(), folder=folder, threads=2
+        trained=bundle, training=rows, settings=CompressSettings(), cpu=read_cpu(), folder=folder, threads=2
     )  # fmt: skip
     return bundle, held_back[:ROWS], workshop
 

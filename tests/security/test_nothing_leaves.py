@@ -40,7 +40,7 @@ if __name__ == "__main__":
     test = TestSet(examples=data.test, baselines={"majority": [Prediction(value="好评")] * len(data.test)})
     contract = parse_contract({"accuracy": ">= 0.9"}, ["accuracy"])
     parent, folder = (Path(word) for word in sys.argv[1:])
-    made = compress(open_bundle(parent), data.validation, data.train, lambda: test, contract, settings, folder)
+    made = compress(open_bundle(parent), data.train, data.validation, lambda: test, contract, settings, folder)
     names = {row["name"] for row in made.details["candidates"]}
     assert {"openvino-int8", "openvino-w8"} <= names, names
 """

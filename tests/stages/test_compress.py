@@ -43,14 +43,11 @@ def never() -> TestSet[str, str]:
 
 def run(folder: Path, bundle: Path, data: Data, settings: CompressSettings) -> Compressed:
     parent = open_bundle(bundle, threads=1)
-    corpus = (*data.train, *data.validation)
-    return compress(parent, data.validation, corpus, opener(data), CONTRACT, settings, folder)
+    return compress(parent, data.train, data.validation, opener(data), CONTRACT, settings, folder)
 
 
 @pytest.fixture(scope="module")
-def whole(
-    tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, tiny_dataset: Data
-) -> tuple[Path, Compressed]:
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, tiny_dataset: Data) -> tuple[Path, Compressed]:
     """All candidates, once for this file."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, run(folder, tiny_bundle, tiny_dataset, replace(QUICK, vocabulary=60, price_per_hour=0.36))
@@ -98,7 +95,7 @@ def test_a_rerun_finds_the_result_and_leaves_the_test_set_closed(
 ) -> None:
     folder, result = whole
     parent = open_bundle(tiny_bundle)
-    assert compress(parent, tiny_dataset.validation, [], never, CONTRACT, QUICK, folder) == result
+    assert compress(parent, [], tiny_dataset.validation, never, CONTRACT, QUICK, folder) == result
     assert not (folder / "candidates").exists()
 
 
@@ -144,9 +141,11 @@ def test_findings_say_once_for_each_reason_what_was_not_tried(whole: tuple[Path,
 def workshop(folder: Path, bundle: Path, data: Data, settings: CompressSettings) -> Workshop:
     cpu = Cpu(name="any", flags=frozenset({"avx2"}))
     trained: Bundle[Any, Any] = open_bundle(bundle, threads=1)
-    seen = (*data.train, *data.validation)
     folder.mkdir(exist_ok=True)
-    return Workshop(trained=trained, seen=seen, settings=settings, cpu=cpu, folder=folder, threads=1)
+    return Workshop(
+        trained=trained, training=data.train, validation=data.validation, settings=settings, cpu=cpu, folder=folder,
+        threads=1,
+    )  # fmt: skip
 
 
 def test_what_a_killed_run_finished_is_kept_and_the_rest_made_anew(

@@ -15,8 +15,9 @@ from luodi.core.bundle import Bundle, open_bundle, read_manifest
 from luodi.core.contract import parse_contract
 from luodi.core.machine import Cpu
 from luodi.core.types import Dataset, Prediction
-from luodi.models import distil
-from luodi.models.distil import layers_of, student_of, teach
+from luodi.models import distil, student
+from luodi.models.distil import teach
+from luodi.models.student import choose_layers, layers_of, student_of
 from luodi.stages.compress.candidates import add_student, make_all, step_of
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings
@@ -43,23 +44,43 @@ def run(folder: Path, bundle: Path, settings: CompressSettings, **accept: Any) -
     data, parent = make_dataset(), open_bundle(bundle, threads=1)
     contract = parse_contract({"accuracy": ">= 0.8", **accept}, ["accuracy"])
     test = TestSet(examples=data.test, baselines={"majority": [Prediction(value="好评")] * len(data.test)})
-    return compress(parent, data.validation, (*data.train, *data.validation), lambda: test, contract, settings, folder)
+    return compress(parent, data.train, data.validation, lambda: test, contract, settings, folder)
 
 
 def names(made: Compressed) -> set[str]:
     return {row["name"] for row in made.details["candidates"]}
 
 
-def test_a_student_begins_as_every_so_manieth_layer_of_its_teacher(deep: Path) -> None:
-    engine: Any = open_bundle(deep).engine
+def test_a_student_of_few_layers_begins_as_every_so_manieth_of_its_teacher(deep: Path) -> None:
+    bundle: Bundle[Any, Any] = open_bundle(deep)
+    engine: Any = bundle.engine
     assert layers_of(engine.model) == 6
-    student: Any = student_of(engine.model, 2)
-    assert layers_of(student) == 2
+    places = choose_layers(engine.model, bundle.task, [], 2)
+    assert places == (2, 5)
+    assert choose_layers(engine.model, bundle.task, [], 6) == tuple(range(6))
+    lower: Any = student_of(engine.model, places)
+    assert layers_of(lower) == 2
     for mine, old in enumerate((2, 5)):
-        ours = student.encoder.encoder.layer[mine].attention.self.query.weight
+        ours = lower.encoder.encoder.layer[mine].attention.self.query.weight
         theirs = engine.model.encoder.encoder.layer[old].attention.self.query.weight
         assert (ours == theirs).all()
         assert ours is not theirs
+
+
+def test_a_student_of_most_layers_leaves_out_those_that_do_least(deep: Path) -> None:
+    """Layers whose answers are nothing: without them the network says what it said. It stays as it is."""
+    bundle: Bundle[Any, Any] = open_bundle(deep)
+    engine: Any = bundle.engine
+    for place in (1, 4):
+        layer = engine.model.encoder.encoder.layer[place]
+        for answer in (layer.attention.output.dense, layer.output.dense):
+            torch.nn.init.zeros_(answer.weight)
+            torch.nn.init.zeros_(answer.bias)
+    before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
+    items = bundle.task.encode([e.input for e in make_dataset().train], bundle.processor)
+    assert choose_layers(engine.model, bundle.task, items, 4) == (0, 2, 3, 5)
+    assert {1, 4}.isdisjoint(choose_layers(engine.model, bundle.task, items, 3))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in engine.model.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -74,10 +95,10 @@ def test_learning_brings_a_student_nearer_to_its_teacher(name: str, make: Any, t
     items = bundle.task.encode([e.input for e in data.train], bundle.processor)
     asked = bundle.task.collate(bundle.task.encode([e.input for e in data.validation[:20]], bundle.processor))
     wanted = engine.run(asked)["logits"]
-    student = student_of(engine.model, 1)
-    before = np.abs(type(engine)(student).run(asked)["logits"] - wanted).mean()
-    assert teach(engine.model, student, bundle.task, items, 1.0, rounds=8) == pytest.approx(8.0)
-    after = np.abs(type(engine)(student.eval()).run(asked)["logits"] - wanted).mean()
+    lower = student_of(engine.model, [3])
+    before = np.abs(type(engine)(lower).run(asked)["logits"] - wanted).mean()
+    assert teach(engine.model, lower, bundle.task, items, 1.0, rounds=8) == pytest.approx(8.0)
+    after = np.abs(type(engine)(lower.eval()).run(asked)["logits"] - wanted).mean()
     assert after < 0.6 * before
     assert engine.run(asked)["logits"] == pytest.approx(wanted)  # the teacher is as it was
 
@@ -106,21 +127,21 @@ def test_a_student_that_was_killed_goes_on_where_it_was(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(distil, "progress", killed)
-    first = student_of(engine.model, 2)
+    first = student_of(engine.model, [2, 5])
     with pytest.raises(KeyboardInterrupt):
         teach(engine.model, first, bundle.task, items, 2.0, keep=keep)
     assert 0 < told[0] < 0.4
     told.clear()
     monkeypatch.setattr(distil, "progress", lambda what, done, total, note="": told.append(done / total))
-    again, kept = student_of(engine.model, 2), load_file(keep)
+    again, kept = student_of(engine.model, [2, 5]), load_file(keep)
     monkeypatch.setattr(distil, "RATE", 0.0)  # what comes after leaves what it had learned
     seen = teach(engine.model, again, bundle.task, items, 2.0, keep=keep)
     assert told[0] > 0.4
     assert seen > 0
     assert all(torch.equal(tensor, kept[name]) for name, tensor in again.state_dict().items())
-    assert any(not torch.equal(t, kept[n]) for n, t in student_of(engine.model, 2).state_dict().items())
+    assert any(not torch.equal(t, kept[n]) for n, t in student_of(engine.model, [2, 5]).state_dict().items())
     told.clear()
-    teach(engine.model, student_of(engine.model, 1), bundle.task, items, 0.5, keep=keep)
+    teach(engine.model, student_of(engine.model, [5]), bundle.task, items, 0.5, keep=keep)
     assert told[0] < 0.4
 
 
@@ -135,7 +156,7 @@ def test_what_size_a_student_has_and_when_there_is_none(deep: Path, tmp_path: Pa
         settings = replace(QUICK, **{"candidates": ["distilled"], **changes})
         folder, cpu = tmp_path / str(next(numbers)), Cpu(name="any", flags=frozenset())
         folder.mkdir()
-        return Workshop(trained=trained, seen=(), settings=settings, cpu=cpu, folder=folder, threads=1)
+        return Workshop(trained=trained, training=(), settings=settings, cpu=cpu, folder=folder, threads=1)
 
     tight, wide = (parse_contract({"p95_ms": f"<= {most}"}, []) for most in (10, 9999))
     assert _next_shape(rows, [], workshop(), tight) == Shape(layers=2)
@@ -158,11 +179,41 @@ def test_what_size_a_student_has_and_when_there_is_none(deep: Path, tmp_path: Pa
     assert "no more than 6 layers" in too_many.not_tried["distilled"]
 
 
+def test_nothing_that_it_is_scored_on_is_learned_or_judged(
+    deep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A student taught with the validation rows would be flattered by them."""
+    data, met = make_dataset(), set[tuple[int, ...]]()
+    real, choose = distil.teach, student.choose_kept
+
+    def note(items: Any) -> None:
+        met.update(tuple(map(int, item["input_ids"])) for item in items)
+
+    def taught(teacher: Any, pupil: Any, task: Any, items: Any, seconds: float, **more: Any) -> float:
+        note(items)
+        return real(teacher, pupil, task, items, 0.1, **more)
+
+    def chosen(model: Any, task: Any, items: Any, share: float) -> Any:
+        note(items)
+        return choose(model, task, items, share)
+
+    monkeypatch.setattr(distil, "teach", taught)
+    monkeypatch.setattr(student, "choose_kept", chosen)
+    run(tmp_path, deep, replace(QUICK, candidates=["distilled"], distill=2, prune=0.75))
+    parent: Bundle[Any, Any] = open_bundle(deep)
+    told, kept_away = (
+        {tuple(map(int, item["input_ids"])) for item in parent.task.encode([e.input for e in rows], parent.processor)}
+        for rows in (data.train, data.validation)
+    )
+    assert met == told
+    assert kept_away - told
+
+
 def test_a_second_student_stands_beside_the_first(deep: Path, tmp_path: Path) -> None:
     """Under a name of its own, as its steps are those of the first; nothing that was made is called left out."""
     data = make_dataset()
     place = Workshop(
-        trained=open_bundle(deep, threads=1), seen=data.train, cpu=Cpu(name="any", flags=frozenset()), threads=1,
+        trained=open_bundle(deep, threads=1), training=data.train, cpu=Cpu(name="any", flags=frozenset()), threads=1,
         settings=replace(QUICK, candidates=["pruned", "distilled"], distill_minutes=0.01), folder=tmp_path,
     )  # fmt: skip
     first = add_student(make_all(place), replace(place, shape=Shape(width=0.75)), 1)

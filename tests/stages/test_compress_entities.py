@@ -48,9 +48,8 @@ def compressed(
 ) -> tuple[Path, Compressed]:
     folder = tmp_path_factory.mktemp("compressed")
     test = TestSet(examples=entities.test, baselines={})
-    seen = (*entities.train, *entities.validation)
     settings = replace(QUICK, candidates=["onnx-int8", "openvino-int8"])
-    return folder, compress(bundle, entities.validation, seen, lambda: test, CONTRACT, settings, folder)
+    return folder, compress(bundle, entities.train, entities.validation, lambda: test, CONTRACT, settings, folder)
 
 
 def test_candidates_are_made_and_judged(compressed: tuple[Path, Compressed]) -> None:

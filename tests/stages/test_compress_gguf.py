@@ -38,7 +38,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle[Any, str]:
 def workshop(bundle: Bundle[Any, Any], folder: Path) -> Workshop:
     folder.mkdir()
     return Workshop(
-        trained=bundle, seen=examples(), settings=SETTINGS, cpu=read_cpu(), folder=folder, threads=1
+        trained=bundle, training=examples(), settings=SETTINGS, cpu=read_cpu(), folder=folder, threads=1
     )  # fmt: skip
 
 

@@ -128,7 +128,7 @@ def test_candidates_of_lower_rank_are_made_sealed_and_opened(layers: int, bundle
     """Alone, and on a student of fewer layers."""
     data = make_dataset()
     workshop = Workshop(
-        trained=open_bundle(bundle, threads=1), seen=(*data.train, *data.validation), cpu=CPU, folder=tmp_path,
+        trained=open_bundle(bundle, threads=1), training=data.train, cpu=CPU, folder=tmp_path,
         settings=replace(QUICK, candidates=["low-rank-onnx"]), threads=1, shape=Shape(layers=layers, rank=0.5),
     )  # fmt: skip
     made = make_all(workshop)
@@ -149,7 +149,7 @@ def test_it_can_be_learned_from_again(bundle: Path, tmp_path: Path) -> None:
     folder.mkdir()
     made = make_all(
         Workshop(
-            trained=open_bundle(bundle, threads=1), seen=data.train, cpu=CPU, folder=folder, threads=1,
+            trained=open_bundle(bundle, threads=1), training=data.train, cpu=CPU, folder=folder, threads=1,
             settings=replace(QUICK, candidates=["low-rank"]), shape=Shape(rank=0.5),
         )
     )  # fmt: skip
@@ -174,7 +174,7 @@ def test_it_is_made_only_where_it_is_asked_for(bundle: Path, tmp_path: Path) -> 
     trained, settings = open_bundle(bundle, threads=1), replace(QUICK, candidates=["low-rank"])
     made = make_all(
         Workshop(
-            trained=trained, seen=make_dataset().train, settings=settings, cpu=CPU, folder=tmp_path, threads=1
+            trained=trained, training=make_dataset().train, settings=settings, cpu=CPU, folder=tmp_path, threads=1
         )
     )  # fmt: skip
     assert set(made.bundles) == {"trained"}

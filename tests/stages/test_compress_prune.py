@@ -16,9 +16,9 @@ from luodi.core.contract import Contract, Limit, parse_contract
 from luodi.core.machine import Cpu
 from luodi.core.types import Dataset, Prediction
 from luodi.errors import ConfigError, UsageError
-from luodi.models.distil import student_of
 from luodi.models.engine import TorchEngine
 from luodi.models.pruning import Kept, _columns, choose, cut, importance, parts_of
+from luodi.models.student import student_of
 from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings, asked, check
@@ -88,7 +88,7 @@ def test_cut_is_the_same_network_with_the_rest_silenced(bundle: Path) -> None:
     assert one == pytest.approx(other, abs=1e-5)
     counts = [sum(p.numel() for p in layer_of(m, 0).parameters()) for m in (small, engine.model)]
     assert counts[0] < 0.6 * counts[1]
-    both = student_of(engine.model, 2, kept)
+    both = student_of(engine.model, [1, 3], kept)
     assert sum(p.numel() for p in layer_of(both, 0).parameters()) == counts[0]
 
 
@@ -139,7 +139,7 @@ def unmended(kept: Kept) -> Kept:
 def test_pruned_ones_are_made_and_exported(bundle: Path, tmp_path: Path) -> None:
     data = make_dataset()
     workshop = Workshop(
-        trained=open_bundle(bundle, threads=1), seen=data.train, cpu=Cpu(name="any", flags=frozenset()), threads=1,
+        trained=open_bundle(bundle, threads=1), training=data.train, cpu=Cpu(name="any", flags=frozenset()), threads=1,
         settings=replace(QUICK, candidates=["pruned-onnx"]), folder=tmp_path, shape=Shape(width=0.5),
     )  # fmt: skip
     made = make_all(workshop)
@@ -155,9 +155,7 @@ def test_pruned_candidates_are_made_sealed_and_opened(bundle: Path, tmp_path: Pa
     test = TestSet(examples=data.test, baselines={"majority": [Prediction(value="好评")] * len(data.test)})
     contract = parse_contract({"accuracy": ">= 0.5", "memory_mb": "<= 90000"}, ["accuracy"])
     loose = replace(settings, max_loss=1.0, max_slice_loss=1.0)
-    made: Compressed = compress(
-        parent, data.validation, (*data.train, *data.validation), lambda: test, contract, loose, tmp_path
-    )
+    made: Compressed = compress(parent, data.train, data.validation, lambda: test, contract, loose, tmp_path)
     rows = {r["name"]: r for r in made.details["candidates"]}
     assert {"pruned", "pruned-onnx", "onnx"} <= set(rows)
     assert rows["pruned"]["size_mb"] < rows["onnx"]["size_mb"]

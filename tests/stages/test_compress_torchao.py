@@ -42,7 +42,9 @@ INPUTS = ["好吃 不错 第1次 hello", "难吃 太差 第2次 hello", "great �
 def make(bundle: Path, folder: Path, seen: Any, settings: CompressSettings = ALONE) -> Made:
     folder.mkdir()
     trained = open_bundle(bundle, threads=1)
-    return make_all(Workshop(trained=trained, seen=seen, settings=settings, cpu=read_cpu(), folder=folder, threads=1))
+    return make_all(
+        Workshop(trained=trained, training=seen, settings=settings, cpu=read_cpu(), folder=folder, threads=1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def test_it_is_scored_and_timed_like_any_other(tmp_path: Path, tiny_bundle: Path
     contract = parse_contract({"accuracy": ">= 0.9"}, ["accuracy"])
     parent = open_bundle(tiny_bundle, threads=1)
     told = compress(
-        parent, tiny_dataset.validation, tiny_dataset.train, lambda: test, contract, ALONE, tmp_path / "c"
+        parent, tiny_dataset.train, tiny_dataset.validation, lambda: test, contract, ALONE, tmp_path / "c"
     ).details
     (row,) = (row for row in told["candidates"] if row["name"] == NAME)
     assert row["agreement"] >= 0.95

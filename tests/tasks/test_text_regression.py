@@ -55,7 +55,7 @@ def compressed(
 ) -> tuple[Path, Compressed]:
     folder = tmp_path_factory.mktemp("compressed")
     test = TestSet(examples=data.test, baselines={})
-    return folder, compress(bundle, data.validation, data.train, lambda: test, CONTRACT, QUICK, folder)
+    return folder, compress(bundle, data.train, data.validation, lambda: test, CONTRACT, QUICK, folder)
 
 
 @pytest.fixture(scope="module")

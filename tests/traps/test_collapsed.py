@@ -63,9 +63,9 @@ def test_a_collapsed_candidate_is_refused_and_the_others_go_on(
     parent = open_bundle(brittle, threads=1)
     settings = CompressSettings(timed=4, rounds=2, calibration=10, threads=1, candidates=list(names))
     majority = {"majority": [Prediction(value="好评")] * len(tiny_dataset.test)}
-    seen = (*tiny_dataset.train, *tiny_dataset.validation)
     made = compress(
-        parent, tiny_dataset.validation, seen, lambda: TestSet(examples=tiny_dataset.test, baselines=majority),
+        parent, tiny_dataset.train, tiny_dataset.validation,
+        lambda: TestSet(examples=tiny_dataset.test, baselines=majority),
         parse_contract({"accuracy": ">= 0.9"}, ["accuracy"]), settings, tmp_path / "out",
     )  # fmt: skip
     print(*made.findings, sep="\n")

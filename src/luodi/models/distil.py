@@ -2,7 +2,7 @@
 of both are brought together (Hinton et al. 2015, arXiv:1503.02531; Sanh et al. 2019, arXiv:1910.01108; Sun et al. 2019,
 arXiv:1908.09355).
 
-It begins as every so-manieth layer of its teacher, less what is cut out of them. The table of tokens stays as it is:
+It begins as some of the layers of its teacher, less what is cut out of them. The table of tokens stays as it is:
 most of a small network's weights lie there, and few rows of it come in the data. What stands beside the layers (the
 wide part) is the teacher's.
 """
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from luodi.core.batching import batches_by_length, item_size
 from luodi.core.progress import progress
@@ -29,11 +26,10 @@ from luodi.core.store import write_atomically
 from luodi.core.task import Task
 from luodi.core.types import Item
 from luodi.messages import tr
-from luodi.models.engine import read_by, to_torch
 from luodi.models.layers import stacks
-from luodi.models.pruning import Kept, choose, cut, parts_of
+from luodi.models.likeness import Read, deep, distance, read
+from luodi.models.student import keeps_most, layers_of
 
-TEMPERATURE = 2.0
 RATE, MIDDLE_RATE, GENTLE_RATE = 3e-4, 7e-5, 3e-5
 """Of a student of fewer than half of the layers, of half of them or more, and of all. The more it has kept of its
 teacher, the more a high rate makes it forget: 7 of 12 layers, which lost 3.5 points before they had learned, lost 4.1
@@ -48,54 +44,11 @@ LARGEST_BATCH = 16
 """Items: small batches make many steps, and on a CPU they cost no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What is compared of two networks on one batch."""
-
-    logits: Tensor
-    states: Tensor
-    """What the head reads."""
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return sum(t.numel() * t.element_size() for t in (self.logits, self.states))
-
-
-def layers_of(model: nn.Module) -> int:
-    """Of the network that can be made lower; 0 where none can."""
-    deep = _deep(model)
-    found = list(stacks(deep).values())
-    return len(found[0]) if len(found) == 1 and isinstance(getattr(deep, "head", None), nn.Linear) else 0
-
-
-def student_of(model: nn.Module, layers: int, kept: Kept | None = None) -> nn.Module:
-    """A copy with `layers` of the layers, spread evenly, the top one among them; of each only what is `kept`."""
-    student = deepcopy(model)
-    ((name, stack),) = stacks(_deep(student)).items()
-    places = [int(i) for i in np.linspace(0, len(stack), layers + 1).round().astype(int)[1:] - 1]
-    owner: Any = _deep(student).get_submodule(name.rpartition(".")[0])
-    setattr(owner, name.rpartition(".")[2], nn.ModuleList(stack[i] for i in places))
-    if kept is not None:
-        cut(_deep(student), kept.of_layers(places))
-    return student
-
-
-def can_be_cut(model: nn.Module) -> bool:
-    """Whether it is known how to take heads and units out of its layers."""
-    return parts_of(_deep(model)) is not None
-
-
-def choose_kept(model: nn.Module, task: Task[Any, Any], items: Sequence[Item], share: float) -> Kept:
-    """What of the network's layers to keep; `items` have targets."""
-    return choose(_deep(model), task, items, share)
-
-
 def rate_of(layers: int, depth: int) -> float:
     """Of learning, for a student of so many of `depth` layers."""
     if layers >= depth:
         return GENTLE_RATE
-    return MIDDLE_RATE if 2 * layers >= depth else RATE
+    return MIDDLE_RATE if keeps_most(layers, depth) else RATE
 
 
 def teach(
@@ -106,7 +59,7 @@ def teach(
     Gives how often each was seen. What has been learned is kept in the file `keep` now and then; where it is there, the
     student goes on from it."""
     torch.manual_seed(0)
-    old, new = _deep(teacher).eval(), _deep(student).train()
+    old, new = deep(teacher).eval(), deep(student).train()
     learning = _unfrozen(new)
     rate = rate_of(layers_of(student), layers_of(teacher))
     optimiser = torch.optim.AdamW(learning, rate, weight_decay=0.01)
@@ -130,11 +83,11 @@ def teach(
             wanted = known.get(place)
             if wanted is None:
                 with torch.no_grad():
-                    wanted = _read(old, batch)
+                    wanted = read(old, batch)
                 if held + wanted.size <= MOST_HELD:
                     known[place], held = wanted, held + wanted.size
             optimiser.param_groups[0]["lr"] = rate * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
-            loss = _distance(wanted, _read(new, batch), batch.get("attention_mask"))
+            loss = distance(wanted, read(new, batch), batch.get("attention_mask"))
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(learning, 1.0)
             optimiser.step()
@@ -163,42 +116,9 @@ def _save(student: nn.Module, file: Path, seconds: float, seen: int) -> None:
     write_atomically(file, save(state, {"seconds": str(seconds), "seen": str(seen)}))
 
 
-def _deep(model: nn.Module) -> Any:
-    return getattr(model, "deep", model)
-
-
 def _unfrozen(model: nn.Module) -> list[nn.Parameter]:
     """Layers and what comes after them learn; tables of tokens and places do not."""
     ((name, _),) = stacks(model).items()
     for own, weight in model.named_parameters():
         weight.requires_grad_(own.startswith((f"{name}.", "head.")))
     return [weight for weight in model.parameters() if weight.requires_grad]
-
-
-def _read(model: Any, batch: Any) -> Read:
-    read: list[Tensor] = []
-    handle = model.head.register_forward_pre_hook(lambda module, given: read.append(given[0]))
-    try:
-        logits: Tensor = model(**to_torch(read_by(model, batch)))["logits"]
-    finally:
-        handle.remove()
-    return Read(logits, read[0])
-
-
-def _distance(theirs: Read, ours: Read, mask: Any) -> Tensor:
-    """Of answers, and of states in shares of their spread. Padding is left out where each position has an answer.
-
-    What attends to what (Wang et al. 2020, arXiv:2012.15828) was tried beside them and did not pay: at equal minutes a
-    student of 4 of 12 layers answered 88.7 % of 1,500 reviews right, not 89.0 %, having seen a fifth fewer rows."""
-    logits, states, own, own_states = theirs.logits, theirs.states, ours.logits, ours.states
-    if logits.dim() == 3 and mask is not None:
-        real = torch.from_numpy(np.ascontiguousarray(mask)).bool()
-        logits, states, own, own_states = logits[real], states[real], own[real], own_states[real]
-    near = functional.mse_loss(own_states, states) / states.var().clamp(min=1e-6)
-    if logits.shape[-1] == 1:  # a number
-        return functional.mse_loss(own, logits) + near
-    told = functional.kl_div(
-        functional.log_softmax(own / TEMPERATURE, -1), functional.log_softmax(logits / TEMPERATURE, -1),
-        log_target=True, reduction="batchmean",
-    )  # fmt: skip
-    return TEMPERATURE**2 * told + near

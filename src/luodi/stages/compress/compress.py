@@ -4,7 +4,7 @@ the contract the fastest wins, and is confirmed once on the test set."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic
@@ -62,10 +62,10 @@ class Compressed:
 
 
 def compress(
-    parent: Bundle[X, Y], validation: Sequence[Example[X, Y]], corpus: Iterable[Example[X, Y]],
+    parent: Bundle[X, Y], training: Sequence[Example[X, Y]], validation: Sequence[Example[X, Y]],
     open_test: Callable[[], TestSet[X, Y]], contract: Contract, settings: CompressSettings, folder: Path,
 ) -> Compressed:  # fmt: skip
-    """`corpus`: examples of train and of validation, which the vocabulary must serve and int8 is calibrated on.
+    """Candidates are made from `training` and scored on `validation`.
 
     `folder` may hold what a killed run left. `open_test` is called once, after the choice.
     """
@@ -74,7 +74,7 @@ def compress(
     _check_names(settings)
     # Candidates of a few sizes lie side by side until one is chosen; none is larger than the parent.
     need_disk(folder, 4 * parent.size_bytes)
-    workshop = _workshop(parent, list(corpus), settings, folder / CANDIDATES)
+    workshop = _workshop(parent, training, validation, settings, folder / CANDIDATES)
     metric = deciding_metric(parent.task, [limit.name for limit in contract.quality])
     made = make_all(workshop)
     found = search(made, make_bench(workshop, validation, metric), contract)
@@ -93,9 +93,7 @@ def compress(
     return result
 
 
-def confirm(
-    bundle: Bundle[X, Y], test: TestSet[X, Y], metric: Metric, row: Row
-) -> dict[str, Measure]:
+def confirm(bundle: Bundle[X, Y], test: TestSet[X, Y], metric: Metric, row: Row) -> dict[str, Measure]:
     """The numbers that the contract is held against."""
     predictions = bundle.examine(test.examples, bundle.task.metrics, tr("scoring {name}").format(name=tr("test set")))
     numbers = score(bundle.task, test.examples, predictions, metric)
@@ -105,15 +103,17 @@ def confirm(
 
 
 def _workshop(
-    parent: Bundle[Any, Any], seen: Sequence[Example[Any, Any]], settings: CompressSettings, folder: Path
-) -> Workshop:
+    parent: Bundle[Any, Any], training: Sequence[Example[Any, Any]], validation: Sequence[Example[Any, Any]],
+    settings: CompressSettings, folder: Path,
+) -> Workshop:  # fmt: skip
     threads, cpu = num_threads(settings.threads), read_cpu()
     bf16 = tr("yes") if cpu.has_bf16 else tr("no")
     say(tr("{threads} threads, {name}, bf16: {bf16}").format(threads=threads, name=cpu.name or "?", bf16=bf16))
     folder.mkdir(parents=True, exist_ok=True)
     trained = _with_threads(parent, threads)
     return Workshop(
-        trained=trained, seen=seen, settings=settings, cpu=cpu, folder=folder, threads=threads,
+        trained=trained, training=training, validation=validation, settings=settings, cpu=cpu, folder=folder,
+        threads=threads,
         shape=Shape(layers=settings.distill or 0, width=settings.prune or 1.0, rank=settings.low_rank or 1.0),
     )  # fmt: skip
 

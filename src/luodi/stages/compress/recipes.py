@@ -48,7 +48,7 @@ def _nothing_to_trim(workshop: Workshop) -> str:
 
 
 def _write_vocabulary(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
-    texts = list(source.task.corpus(workshop.seen))
+    texts = list(source.task.corpus((*workshop.training, *workshop.validation)))
     processor = source.path / "processor"
     trim = vocabulary.choose(processor, source.processor, texts, workshop.settings.vocabulary)
     shutil.copytree(processor, draft / "processor")

@@ -65,7 +65,7 @@ def depth_of(bundle: Bundle[Any, Any]) -> int:
     """Layers of a network that a student can be made of; 0 where none can."""
     if not bundle.manifest.can_learn or _LAYERS not in bundle.manifest.network.get("config", {}):
         return 0
-    from luodi.models.distil import layers_of
+    from luodi.models.student import layers_of
 
     engine: Any = bundle.engine
     return layers_of(engine.model)
@@ -75,7 +75,7 @@ def may_narrow(bundle: Bundle[Any, Any]) -> bool:
     """Whether it is known how to take heads and units out of its layers."""
     if not depth_of(bundle):
         return False
-    from luodi.models.distil import can_be_cut
+    from luodi.models.student import can_be_cut
 
     engine: Any = bundle.engine
     return can_be_cut(engine.model)
@@ -83,12 +83,13 @@ def may_narrow(bundle: Bundle[Any, Any]) -> bool:
 
 def write_student(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
     """Of fewer layers, of narrower ones, or both."""
-    from luodi.models.distil import student_of
+    from luodi.models.student import choose_layers, student_of
 
     engine: Any = source.engine
     shape, depth = workshop.shape, depth_of(source)
     layers = shape.layers or depth
-    student = student_of(engine.model, layers, _kept(source, workshop))
+    places = choose_layers(engine.model, source.task, _judged(source, workshop), layers)
+    student = student_of(engine.model, places, _kept(source, workshop))
     times = _teach(source, student, workshop, draft)
     line = tr(
         "student: {layers} of {all} layers, {width:.0%} as wide, each row seen {times:.1f} times in {minutes:.1f} "
@@ -103,11 +104,11 @@ def write_student(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> 
 
 def write_low_rank(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> Mapping[str, Any]:
     """The same layers, with fewer weights in each."""
-    from luodi.models.distil import student_of
     from luodi.models.low_rank import lower_rank
+    from luodi.models.student import student_of
 
     engine: Any = source.engine
-    student, share = student_of(engine.model, depth_of(source)), workshop.shape.rank
+    student, share = student_of(engine.model, range(depth_of(source))), workshop.shape.rank
     lower_rank(student, source.task, _judged(source, workshop), share)
     times = _teach(source, student, workshop, draft)
     line = tr("student: {share:.0%} of the layers' weights, each row seen {times:.1f} times in {minutes:.1f} minutes.")
@@ -121,7 +122,7 @@ def _teach(source: Bundle[Any, Any], student: Any, workshop: Workshop, draft: Pa
     from luodi.models.engine import save_network
 
     engine: Any = source.engine
-    items = source.task.encode([e.input for e in workshop.seen], source.processor)
+    items = source.task.encode([e.input for e in workshop.training], source.processor)
     seconds, learned = 60 * workshop.settings.distill_minutes, draft.with_suffix(".learned")
     times = teach(engine.model, student, source.task, items, seconds, keep=learned)
     save_network(student, draft / "weights")
@@ -133,7 +134,7 @@ def _kept(source: Bundle[Any, Any], workshop: Workshop) -> Any:
     """Heads and units, judged on training rows with their answers; None where all are kept."""
     if workshop.shape.width >= 1 or not may_narrow(source):
         return None
-    from luodi.models.distil import choose_kept
+    from luodi.models.student import choose_kept
 
     engine: Any = source.engine
     return choose_kept(engine.model, source.task, _judged(source, workshop), workshop.shape.width)
@@ -141,6 +142,6 @@ def _kept(source: Bundle[Any, Any], workshop: Workshop) -> Any:
 
 def _judged(source: Bundle[Any, Any], workshop: Workshop) -> list[Item]:
     """Training rows with their answers, the same ones each time."""
-    places = np.random.default_rng(0).permutation(len(workshop.seen))[:JUDGED_ON]
-    rows = [workshop.seen[i] for i in places]
+    places = np.random.default_rng(0).permutation(len(workshop.training))[:JUDGED_ON]
+    rows = [workshop.training[i] for i in places]
     return list(source.task.encode([r.input for r in rows], source.processor, [r.target for r in rows]))

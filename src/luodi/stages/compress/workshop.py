@@ -28,8 +28,10 @@ class Workshop:
     """What steps work with."""
 
     trained: Bundle[Any, Any]
-    seen: Sequence[Example[Any, Any]]
-    """Of train and validation. Never of test."""
+    training: Sequence[Example[Any, Any]]
+    """What students learn from, parts are judged on and int8 is calibrated with."""
+    validation: Sequence[Example[Any, Any]] = ()
+    """What candidates are scored on: the vocabulary must serve it, and nothing else is made from it."""
     settings: CompressSettings
     cpu: Cpu
     folder: Path
@@ -59,8 +61,8 @@ class Step:
 
 def items_of(source: Bundle[Any, Any], workshop: Workshop, count: int) -> list[Item]:
     """Encoded inputs, the same ones each time, with all that the network can be given."""
-    places = np.random.default_rng(0).permutation(len(workshop.seen))[:count]
-    items = source.task.encode([workshop.seen[i].input for i in places], source.processor)
+    places = np.random.default_rng(0).permutation(len(workshop.training))[:count]
+    items = source.task.encode([workshop.training[i].input for i in places], source.processor)
     return [source.task.widest(item, workshop.trained.engine) for item in items]
 
 
