@@ -22,7 +22,7 @@ from luodi.stages.compress import candidates
 from luodi.stages.compress.candidates import make_all
 from luodi.stages.compress.compress import Compressed, TestSet, compress
 from luodi.stages.compress.config import CompressSettings
-from luodi.stages.compress.workshop import Workshop
+from luodi.stages.compress.workshop import Workshop, items_of
 
 Data = Dataset[str, str]
 QUICK = CompressSettings(timed=6, rounds=2, calibration=10, threads=1)
@@ -146,6 +146,14 @@ def workshop(folder: Path, bundle: Path, data: Data, settings: CompressSettings)
         trained=trained, training=data.train, validation=data.validation, settings=settings, cpu=cpu, folder=folder,
         threads=1,
     )  # fmt: skip
+
+
+def test_int8_is_calibrated_on_nothing_that_it_is_scored_on(
+    tmp_path: Path, tiny_bundle: Path, tiny_dataset: Data
+) -> None:
+    place = workshop(tmp_path / "c", tiny_bundle, tiny_dataset, QUICK)
+    assert len(place.validation) > 0
+    assert len(items_of(place.trained, place, 10**6)) == len(tiny_dataset.train)
 
 
 def test_what_a_killed_run_finished_is_kept_and_the_rest_made_anew(

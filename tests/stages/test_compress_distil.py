@@ -183,8 +183,7 @@ def test_nothing_that_it_is_scored_on_is_learned_or_judged(
     deep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A student taught with the validation rows would be flattered by them."""
-    data, met = make_dataset(), set[tuple[int, ...]]()
-    real, choose = distil.teach, student.choose_kept
+    data, met, real = make_dataset(), set[tuple[int, ...]](), distil.teach
 
     def note(items: Any) -> None:
         met.update(tuple(map(int, item["input_ids"])) for item in items)
@@ -193,13 +192,17 @@ def test_nothing_that_it_is_scored_on_is_learned_or_judged(
         note(items)
         return real(teacher, pupil, task, items, 0.1, **more)
 
-    def chosen(model: Any, task: Any, items: Any, share: float) -> Any:
-        note(items)
-        return choose(model, task, items, share)
+    def noting(choose: Any) -> Any:
+        def chosen(model: Any, task: Any, items: Any, share: float) -> Any:
+            note(items)
+            return choose(model, task, items, share)
+
+        return chosen
 
     monkeypatch.setattr(distil, "teach", taught)
-    monkeypatch.setattr(student, "choose_kept", chosen)
-    run(tmp_path, deep, replace(QUICK, candidates=["distilled"], distill=2, prune=0.75))
+    for name in ("choose_kept", "choose_layers"):
+        monkeypatch.setattr(student, name, noting(getattr(student, name)))
+    run(tmp_path, deep, replace(QUICK, candidates=["distilled"], distill=4, prune=0.75))
     parent: Bundle[Any, Any] = open_bundle(deep)
     told, kept_away = (
         {tuple(map(int, item["input_ids"])) for item in parent.task.encode([e.input for e in rows], parent.processor)}
