@@ -28,6 +28,8 @@ from luodi.errors import BundleError, ParityError
 from luodi.messages import tr
 
 FILE, GOLDEN = "bundle.json", "golden.json"
+TORCH = "luodi.models.engine"
+"""The engine whose networks can learn; named here, as nothing of it may be imported here."""
 NUM_GOLDEN = 64
 CHUNK = 256  # inputs between two movements of a progress bar
 ALLOWED_SUFFIXES = (".safetensors", ".onnx", ".xml", ".bin", ".gguf", ".json", ".txt", ".model")
@@ -62,7 +64,7 @@ class Manifest:
     @property
     def can_learn(self) -> bool:
         """Whether its network is one of floats in torch, as train leaves it. One exported or in int8 only answers."""
-        return self.engine == "luodi.models.engine" and "torchao" not in self.network
+        return self.engine == TORCH and "torchao" not in self.network
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

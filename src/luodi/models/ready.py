@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from luodi.core.bundle import FILE, Manifest, golden_pairs, open_bundle, seal_bundle
+from luodi.core.bundle import FILE, TORCH, Manifest, golden_pairs, open_bundle, seal_bundle
 from luodi.core.progress import say
 from luodi.core.sampling import Sampling
 from luodi.core.task import Schema, Task, load_task
@@ -64,7 +64,7 @@ def _write(name: str, source: Path, folder: Path) -> None:
     rename(source / WEIGHTS, folder / "weights" / WEIGHTS, "decoder.")
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     manifest = Manifest(
-        task=task.name, schema=schema, engine="luodi.models.engine", processor="luodi.backends.tokenizers", name=name,
+        task=task.name, schema=schema, engine=TORCH, processor="luodi.backends.tokenizers", name=name,
         network={"base": name, "config": {k: v for k, v in config.items() if k not in ("architectures", "dtype")}},
         recipe=provenance(PACKAGED[name]), made_by=("fetch",), tolerance=1e-2,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any
 
 from luodi.core.bundle import (
     FILE,
+    TORCH,
     Bundle,
     Parity,
     answers_on_wire,
@@ -31,7 +32,7 @@ from luodi.errors import LuodiError
 from luodi.messages import tr
 from luodi.stages.compress.gate import EXPORT_TOLERANCE, check_shapes
 from luodi.stages.compress.recipes import STEPS, STUDENTS
-from luodi.stages.compress.workshop import TORCH, Step, Workshop, items_of
+from luodi.stages.compress.workshop import Step, Workshop, items_of
 
 EXACT = 1e-3
 INT8 = 0.03

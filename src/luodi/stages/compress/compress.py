@@ -11,7 +11,7 @@ from typing import Any, Generic
 
 import msgspec
 
-from luodi.core.bundle import Bundle, open_bundle, seal_bundle
+from luodi.core.bundle import TORCH, Bundle, open_bundle, seal_bundle
 from luodi.core.config import did_you_mean
 from luodi.core.contract import Contract
 from luodi.core.machine import num_threads, read_cpu
@@ -32,7 +32,7 @@ from luodi.stages.compress.recipes import STEPS
 from luodi.stages.compress.search import search
 from luodi.stages.compress.students import depth_of
 from luodi.stages.compress.table import make_bench
-from luodi.stages.compress.workshop import TORCH, Workshop
+from luodi.stages.compress.workshop import Workshop
 
 BUNDLE, CANDIDATES, DONE = "bundle", "candidates", "compressed.json"
 

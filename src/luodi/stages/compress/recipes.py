@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from luodi.core.bundle import Bundle
+from luodi.core.bundle import TORCH, Bundle
 from luodi.core.progress import say
 from luodi.core.task import GenerativeTask, Writer
 from luodi.core.types import Array
@@ -33,7 +33,7 @@ from luodi.stages.compress.students import (
     write_low_rank,
     write_student,
 )
-from luodi.stages.compress.workshop import ONNX, OPENVINO, TORCH, Step, Workshop, calibration, correct, traced_graph
+from luodi.stages.compress.workshop import ONNX, OPENVINO, Step, Workshop, calibration, correct, traced_graph
 
 
 def _nothing_to_trim(workshop: Workshop) -> str:

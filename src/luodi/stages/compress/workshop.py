@@ -20,7 +20,7 @@ from luodi.stages.compress.plan import Shape
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-TORCH, ONNX, OPENVINO = "luodi.models.engine", "luodi.backends.onnx", "luodi.backends.openvino"
+ONNX, OPENVINO = "luodi.backends.onnx", "luodi.backends.openvino"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

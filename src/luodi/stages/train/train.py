@@ -14,7 +14,7 @@ import msgspec
 import torch
 
 from luodi.core.batching import item_size
-from luodi.core.bundle import NUM_GOLDEN, Manifest, golden_pairs, seal_bundle
+from luodi.core.bundle import NUM_GOLDEN, TORCH, Manifest, golden_pairs, seal_bundle
 from luodi.core.config import Brief
 from luodi.core.measure import Measure, with_interval
 from luodi.core.progress import progress, say, silent
@@ -122,7 +122,7 @@ def train(
     learned = made.task
     manifest = Manifest(
         name=brief.title, task=brief.task or task.name, schema=learned.schema,
-        engine="luodi.models.engine", processor=type(setup.processor).__module__,
+        engine=TORCH, processor=type(setup.processor).__module__,
         network=described(base),
         recipe={"brief": msgspec.to_builtins(brief), "train": deciding(settings)}, made_by=("train",),
         versions={"torch": str(torch.__version__)},
