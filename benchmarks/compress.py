@@ -37,13 +37,16 @@ def main() -> None:
     parser.add_argument("--rank", type=float, default=1.0, help="share of the weights in layers of lower rank; 1: none")
     parser.add_argument("--only", nargs="*", default=[], help="candidates, all where none are named")
     parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--scored", type=int, help="validation rows; as the project says where not said")
     parser.add_argument("--out", type=Path, default=Path("compressed"))
     told = parser.parse_args()
     told.out.mkdir(parents=True, exist_ok=True)
     project = open_project(told.project)
+    settings: CompressSettings = project.settings["compress"]
     settings = replace(
-        project.settings["compress"], distill=told.layers, prune=told.width, low_rank=told.rank, candidates=told.only,
-        distill_minutes=told.minutes, max_loss=0.015,  # as for any student of a third of the layers
+        settings, distill=told.layers, prune=told.width, low_rank=told.rank, candidates=told.only,
+        scored=told.scored or settings.scored, distill_minutes=told.minutes,
+        max_loss=0.015,  # as for any student of a third of the layers
     )  # fmt: skip
     made = compressed(project, settings, told.out)
     for line in made.findings:
