@@ -17,10 +17,10 @@ from poet import examples, write_llama
 BLOCKS = ["onnx-w8", "onnx-w4"]
 
 
-def workshop(bundle: Bundle[Any, Any], folder: Path, seen: Any) -> Workshop:
+def workshop(bundle: Bundle[Any, Any], folder: Path, training: Any) -> Workshop:
     settings = CompressSettings(threads=1, candidates=BLOCKS, calibration=4)
     folder.mkdir()
-    return Workshop(trained=bundle, training=seen, settings=settings, cpu=read_cpu(), folder=folder, threads=1)
+    return Workshop(trained=bundle, training=training, settings=settings, cpu=read_cpu(), folder=folder, threads=1)
 
 
 def test_a_network_that_writes_becomes_blocks(tmp_path: Path) -> None:

@@ -39,11 +39,11 @@ ALONE = CompressSettings(candidates=[NAME], threads=1, timed=6, rounds=2)
 INPUTS = ["好吃 不错 第1次 hello", "难吃 太差 第2次 hello", "great 失望"]
 
 
-def make(bundle: Path, folder: Path, seen: Any, settings: CompressSettings = ALONE) -> Made:
+def make(bundle: Path, folder: Path, training: Any, settings: CompressSettings = ALONE) -> Made:
     folder.mkdir()
     trained = open_bundle(bundle, threads=1)
     return make_all(
-        Workshop(trained=trained, training=seen, settings=settings, cpu=read_cpu(), folder=folder, threads=1)
+        Workshop(trained=trained, training=training, settings=settings, cpu=read_cpu(), folder=folder, threads=1)
     )
 
 

@@ -86,8 +86,8 @@ def choose(model: nn.Module, task: Task[Any, Any], items: Sequence[Item], share:
     ((stack, layers),) = stacks(model).items()
     heads, units = importance(model, task, items)
     moments = second_moments(model, task, items, (parts.read_heads, parts.read_units))
-    kept_heads = tuple(_first(row, max(1, round(share * len(row)))) for row in heads)
-    kept_units = tuple(_first(row, _rounded(share * len(row), len(row))) for row in units)
+    kept_heads = tuple(most_important(row, max(1, round(share * len(row)))) for row in heads)
+    kept_units = tuple(most_important(row, _rounded(share * len(row), len(row))) for row in units)
     head_mends, unit_mends = [], []
     for place in range(len(layers)):
         of_heads, of_units = (moments[f"{stack}.{place}.{name}"] for name in (parts.read_heads, parts.read_units))
@@ -97,7 +97,7 @@ def choose(model: nn.Module, task: Task[Any, Any], items: Sequence[Item], share:
     return Kept(kept_heads, kept_units, tuple(head_mends), tuple(unit_mends))
 
 
-def _first(worth: Floats, count: int) -> Array:
+def most_important(worth: Floats, count: int) -> Array:
     """Places of the most important ones, in their order."""
     return np.sort(np.argsort(-worth, kind="stable")[:count])
 

@@ -17,7 +17,7 @@ from luodi.core.types import Item
 from luodi.messages import tr
 from luodi.models.layers import stacks
 from luodi.models.likeness import Read, deep, distance, read
-from luodi.models.pruning import Kept, choose, cut, parts_of
+from luodi.models.pruning import Kept, choose, cut, most_important, parts_of
 
 COMPARED = 4096
 """How long, all together, the items are on which it is seen what a layer is worth."""
@@ -45,14 +45,14 @@ def choose_layers(model: nn.Module, task: Task[Any, Any], items: Sequence[Item],
     network, depth = deep(model), layers_of(model)
     if count == depth or not keeps_most(count, depth):
         return tuple(int(i) for i in np.linspace(0, depth, count + 1).round().astype(int)[1:] - 1)
-    batches = [task.collate([items[i] for i in which]) for which in _first(items)]
+    batches = [task.collate([items[i] for i in which]) for which in _compared(items)]
     told, lost = [_answers(network, batch) for batch in batches], []
     for place in range(depth):
         without = student_of(network, [i for i in range(depth) if i != place])
         gaps = [distance(t, _answers(without, b), b.get("attention_mask")) for t, b in zip(told, batches, strict=True)]
         lost.append(np.average(gaps, weights=[len(t.logits) for t in told]))
         progress(tr("what matters"), place + 1, depth)
-    return tuple(sorted(np.argsort(lost, kind="stable")[-count:].tolist()))
+    return tuple(most_important(np.array(lost), count).tolist())
 
 
 def student_of(model: nn.Module, places: Sequence[int], kept: Kept | None = None) -> nn.Module:
@@ -76,7 +76,7 @@ def choose_kept(model: nn.Module, task: Task[Any, Any], items: Sequence[Item], s
     return choose(deep(model), task, items, share)
 
 
-def _first(items: Sequence[Item]) -> list[Any]:
+def _compared(items: Sequence[Item]) -> list[Any]:
     """Batches of so many of the items as make up what is compared."""
     sizes = [item_size(item) for item in items]
     count = max(1, int(np.searchsorted(np.cumsum(sizes), COMPARED)))

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from luodi.core.bundle import Bundle
 from luodi.core.progress import say
 from luodi.core.types import Item
 from luodi.messages import tr
-from luodi.stages.compress.workshop import Workshop
+from luodi.stages.compress.workshop import Workshop, drawn
 
 JUDGED_ON = 400
 """Training rows on which it is judged what of a network matters."""
@@ -88,8 +86,9 @@ def write_student(source: Bundle[Any, Any], workshop: Workshop, draft: Path) -> 
     engine: Any = source.engine
     shape, depth = workshop.shape, depth_of(source)
     layers = shape.layers or depth
-    places = choose_layers(engine.model, source.task, _judged(source, workshop), layers)
-    student = student_of(engine.model, places, _kept(source, workshop))
+    judged = _judged(source, workshop)
+    places = choose_layers(engine.model, source.task, judged, layers)
+    student = student_of(engine.model, places, _kept(source, workshop, judged))
     times = _teach(source, student, workshop, draft)
     line = tr(
         "student: {layers} of {all} layers, {width:.0%} as wide, each row seen {times:.1f} times in {minutes:.1f} "
@@ -130,18 +129,17 @@ def _teach(source: Bundle[Any, Any], student: Any, workshop: Workshop, draft: Pa
     return times
 
 
-def _kept(source: Bundle[Any, Any], workshop: Workshop) -> Any:
-    """Heads and units, judged on training rows with their answers; None where all are kept."""
+def _kept(source: Bundle[Any, Any], workshop: Workshop, judged: list[Item]) -> Any:
+    """Heads and units, `judged` on training rows with their answers; None where all are kept."""
     if workshop.shape.width >= 1 or not may_narrow(source):
         return None
     from luodi.models.student import choose_kept
 
     engine: Any = source.engine
-    return choose_kept(engine.model, source.task, _judged(source, workshop), workshop.shape.width)
+    return choose_kept(engine.model, source.task, judged, workshop.shape.width)
 
 
 def _judged(source: Bundle[Any, Any], workshop: Workshop) -> list[Item]:
     """Training rows with their answers, the same ones each time."""
-    places = np.random.default_rng(0).permutation(len(workshop.training))[:JUDGED_ON]
-    rows = [workshop.training[i] for i in places]
+    rows = drawn(workshop, JUDGED_ON)
     return list(source.task.encode([r.input for r in rows], source.processor, [r.target for r in rows]))

@@ -59,10 +59,15 @@ class Step:
     """A file for another program: made only where it is asked for, and run here as the trained network is."""
 
 
+def drawn(workshop: Workshop, count: int) -> list[Example[Any, Any]]:
+    """Of training, the same ones each time."""
+    places = np.random.default_rng(0).permutation(len(workshop.training))[:count]
+    return [workshop.training[i] for i in places]
+
+
 def items_of(source: Bundle[Any, Any], workshop: Workshop, count: int) -> list[Item]:
     """Encoded inputs, the same ones each time, with all that the network can be given."""
-    places = np.random.default_rng(0).permutation(len(workshop.training))[:count]
-    items = source.task.encode([workshop.training[i].input for i in places], source.processor)
+    items = source.task.encode([row.input for row in drawn(workshop, count)], source.processor)
     return [source.task.widest(item, workshop.trained.engine) for item in items]
 
 
