@@ -17,6 +17,7 @@ from luodi.core.machine import Cpu
 from luodi.core.types import Dataset, Prediction
 from luodi.models import distil, student
 from luodi.models.distil import teach
+from luodi.models.likeness import Read
 from luodi.models.student import choose_layers, layers_of, student_of
 from luodi.stages.compress.candidates import add_student, make_all, step_of
 from luodi.stages.compress.compress import Compressed, TestSet, compress
@@ -101,6 +102,32 @@ def test_learning_brings_a_student_nearer_to_its_teacher(name: str, make: Any, t
     after = np.abs(type(engine)(lower.eval()).run(asked)["logits"] - wanted).mean()
     assert after < 0.6 * before
     assert engine.run(asked)["logits"] == pytest.approx(wanted)  # the teacher is as it was
+
+
+@pytest.mark.parametrize("flags", [frozenset({"avx512_bf16"}), frozenset({"avx2"})])
+def test_a_student_learns_in_bfloat16_where_the_processor_has_it(
+    flags: frozenset[str], deep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Products of both networks; weights and what is compared stay float32."""
+    bundle: Bundle[Any, Any] = open_bundle(deep)
+    engine: Any = bundle.engine
+    monkeypatch.setattr(distil, "read_cpu", lambda: Cpu(name="given", flags=flags))
+    items = bundle.task.encode([e.input for e in make_dataset().train], bundle.processor)
+    lower = student_of(engine.model, [3])
+    seen: dict[str, set[torch.dtype]] = {"products": set(), "compared": set()}
+    for network in (engine.model, lower):
+        (layer, *_) = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
+        layer.register_forward_hook(lambda module, inputs, output: seen["products"].add(output.dtype))
+    compare = distil.distance
+
+    def watched(theirs: Read, ours: Read, mask: Any) -> torch.Tensor:
+        seen["compared"] |= {t.dtype for read in (theirs, ours) for t in (read.logits, read.states)}
+        return compare(theirs, ours, mask)
+
+    monkeypatch.setattr(distil, "distance", watched)
+    teach(engine.model, lower, bundle.task, items, 1.0, rounds=1)
+    assert seen["products"] == {torch.bfloat16 if "avx512_bf16" in flags else torch.float32}
+    assert seen["compared"] == {weight.dtype for weight in lower.parameters()} == {torch.float32}
 
 
 def test_the_more_a_student_has_kept_the_gentler_it_learns() -> None:

@@ -35,13 +35,14 @@ def deep(model: nn.Module) -> Any:
 
 
 def read(model: Any, batch: Any) -> Read:
+    """In float32, whatever it was multiplied in."""
     given: list[Tensor] = []
     handle = model.head.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
     try:
         logits: Tensor = model(**to_torch(read_by(model, batch)))["logits"]
     finally:
         handle.remove()
-    return Read(logits, given[0])
+    return Read(logits.float(), given[0].float())
 
 
 def distance(theirs: Read, ours: Read, mask: Any) -> Tensor:
