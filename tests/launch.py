@@ -14,7 +14,7 @@ from luodi.stages.train.launched import lead
 from luodi.stages.train.train import train
 from tiny import make_dataset
 
-SETTINGS = TrainSettings(epochs=1, tokens_per_batch=96, max_length=24, wide=False, evaluations=4)
+SETTINGS = TrainSettings(epochs=1, tokens_per_batch=96, max_length=24, wide=False, evaluations=4, precision="float32")
 BRIEF = Brief(task="text_classification", data="reviews.csv", input="text", target="label", model="bert:tiny")
 
 
