@@ -16,7 +16,7 @@ from luodi.core.contract import parse_contract
 from luodi.core.machine import Cpu
 from luodi.core.types import Dataset, Prediction
 from luodi.models import distil, student
-from luodi.models.distil import teach
+from luodi.models.distil import Lessons, teach
 from luodi.models.likeness import Read
 from luodi.models.student import choose_layers, layers_of, student_of
 from luodi.stages.compress.candidates import add_student, make_all, step_of
@@ -98,36 +98,56 @@ def test_learning_brings_a_student_nearer_to_its_teacher(name: str, make: Any, t
     wanted = engine.run(asked)["logits"]
     lower = student_of(engine.model, [3])
     before = np.abs(type(engine)(lower).run(asked)["logits"] - wanted).mean()
-    assert teach(engine.model, lower, bundle.task, items, 1.0, rounds=8) == pytest.approx(8.0)
+    assert teach(engine.model, lower, bundle.task, items, Lessons(seconds=1.0, rounds=8)) == pytest.approx(8.0)
     after = np.abs(type(engine)(lower.eval()).run(asked)["logits"] - wanted).mean()
     assert after < 0.6 * before
     assert engine.run(asked)["logits"] == pytest.approx(wanted)  # the teacher is as it was
 
 
-@pytest.mark.parametrize("flags", [frozenset({"avx512_bf16"}), frozenset({"avx2"})])
-def test_a_student_learns_in_bfloat16_where_the_processor_has_it(
-    flags: frozenset[str], deep: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_both_networks_are_multiplied_in_bfloat16_where_it_is_said(
+    bfloat16: bool, deep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Products of both networks; weights and what is compared stay float32."""
+    """And compared in float32; a student comes as near in both."""
     bundle: Bundle[Any, Any] = open_bundle(deep)
     engine: Any = bundle.engine
-    monkeypatch.setattr(distil, "read_cpu", lambda: Cpu(name="given", flags=flags))
     items = bundle.task.encode([e.input for e in make_dataset().train], bundle.processor)
     lower = student_of(engine.model, [3])
-    seen: dict[str, set[torch.dtype]] = {"products": set(), "compared": set()}
+    products: list[set[torch.dtype]] = []
     for network in (engine.model, lower):
         (layer, *_) = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
-        layer.register_forward_hook(lambda module, inputs, output: seen["products"].add(output.dtype))
+        products.append(set())
+        layer.register_forward_hook(lambda module, inputs, output, seen=products[-1]: seen.add(output.dtype))
     compare = distil.distance
+    gaps: list[torch.Tensor] = []
 
     def watched(theirs: Read, ours: Read, mask: Any) -> torch.Tensor:
-        seen["compared"] |= {t.dtype for read in (theirs, ours) for t in (read.logits, read.states)}
-        return compare(theirs, ours, mask)
+        assert {t.dtype for read in (theirs, ours) for t in (read.logits, read.states)} == {torch.float32}
+        gap = compare(theirs, ours, mask)
+        gaps.append(gap.detach())
+        return gap
 
     monkeypatch.setattr(distil, "distance", watched)
-    teach(engine.model, lower, bundle.task, items, 1.0, rounds=1)
-    assert seen["products"] == {torch.bfloat16 if "avx512_bf16" in flags else torch.float32}
-    assert seen["compared"] == {weight.dtype for weight in lower.parameters()} == {torch.float32}
+    teach(engine.model, lower, bundle.task, items, Lessons(seconds=1.0, rounds=8, bfloat16=bfloat16))
+    assert products == [{torch.bfloat16 if bfloat16 else torch.float32}] * 2
+    round_ = len(gaps) // 8
+    first, last = (float(torch.stack(part).mean()) for part in (gaps[:round_], gaps[-round_:]))
+    assert last < 0.5 * first
+
+
+@pytest.mark.parametrize(("flags", "expected"), [({"avx512_bf16"}, True), ({"avx2"}, False)])
+def test_a_student_learns_in_bfloat16_where_the_processor_has_it(
+    flags: set[str], expected: bool, deep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(distil, "teach", lambda *given: told.append(given[-1].bfloat16) or 1.0)
+    settings = replace(QUICK, candidates=["distilled"])
+    workshop = Workshop(
+        trained=open_bundle(deep), training=make_dataset().train, settings=settings,
+        cpu=Cpu(name="given", flags=frozenset(flags)), folder=tmp_path, threads=1, shape=Shape(layers=3),
+    )  # fmt: skip
+    assert "distilled" in make_all(workshop).bundles
+    assert told == [expected]
 
 
 def test_the_more_a_student_has_kept_the_gentler_it_learns() -> None:
@@ -156,19 +176,19 @@ def test_a_student_that_was_killed_goes_on_where_it_was(
     monkeypatch.setattr(distil, "progress", killed)
     first = student_of(engine.model, [2, 5])
     with pytest.raises(KeyboardInterrupt):
-        teach(engine.model, first, bundle.task, items, 2.0, keep=keep)
+        teach(engine.model, first, bundle.task, items, Lessons(seconds=2.0, keep=keep))
     assert 0 < told[0] < 0.4
     told.clear()
     monkeypatch.setattr(distil, "progress", lambda what, done, total, note="": told.append(done / total))
     again, kept = student_of(engine.model, [2, 5]), load_file(keep)
     monkeypatch.setattr(distil, "RATE", 0.0)  # what comes after leaves what it had learned
-    seen = teach(engine.model, again, bundle.task, items, 2.0, keep=keep)
+    seen = teach(engine.model, again, bundle.task, items, Lessons(seconds=2.0, keep=keep))
     assert told[0] > 0.4
     assert seen > 0
     assert all(torch.equal(tensor, kept[name]) for name, tensor in again.state_dict().items())
     assert any(not torch.equal(t, kept[n]) for n, t in student_of(engine.model, [2, 5]).state_dict().items())
     told.clear()
-    teach(engine.model, student_of(engine.model, [5]), bundle.task, items, 0.5, keep=keep)
+    teach(engine.model, student_of(engine.model, [5]), bundle.task, items, Lessons(seconds=0.5, keep=keep))
     assert told[0] < 0.4
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from luodi.core.batching import batches_by_length, item_size
-from luodi.core.machine import read_cpu
 from luodi.core.progress import progress
 from luodi.core.store import write_atomically
 from luodi.core.task import Task
@@ -34,7 +34,8 @@ from luodi.models.student import keeps_most, layers_of
 RATE, MIDDLE_RATE, GENTLE_RATE = 3e-4, 7e-5, 3e-5
 """Of a student of fewer than half of the layers, of half of them or more, and of all. The more it has kept of its
 teacher, the more a high rate makes it forget: 7 of 12 layers, which lost 3.5 points before they had learned, lost 4.1
-after nine minutes at 3e-4, and 1.1 after seven and a half at 7e-5 (both flattered alike: benchmarks/README.md)."""
+after nine minutes at 3e-4, and 1.1 after seven and a half at 7e-5 (benchmarks/README.md; both had been shown what they
+were scored on)."""
 WARM_UP = 0.05
 """Share of the time in which the rate rises."""
 MOST_HELD = 1_000_000_000
@@ -52,13 +53,22 @@ def rate_of(layers: int, depth: int) -> float:
     return MIDDLE_RATE if keeps_most(layers, depth) else RATE
 
 
-def teach(
-    teacher: nn.Module, student: nn.Module, task: Task[Any, Any], items: Sequence[Item], seconds: float,
-    rounds: int | None = None, keep: Path | None = None,
-) -> float:  # fmt: skip
-    """So long on these items, over and over where there is time; or, where said, so many `rounds` over all of them.
-    Gives how often each was seen. What has been learned is kept in the file `keep` now and then; where it is there, the
-    student goes on from it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lessons:
+    """How a student learns."""
+
+    seconds: float
+    rounds: int | None = None
+    """Over all items; so long as there are seconds where not said."""
+    keep: Path | None = None
+    """What has been learned is kept in this file now and then; where it is there, the student goes on from it."""
+    bfloat16: bool = False
+    """Both networks are multiplied in it, as in training: in hardware that takes 0.65 of the time
+    (benchmarks/README.md). Weights, what is compared, and steps stay float32."""
+
+
+def teach(teacher: nn.Module, student: nn.Module, task: Task[Any, Any], items: Sequence[Item], how: Lessons) -> float:
+    """On these items, over and over. Gives how often each was seen."""
     torch.manual_seed(0)
     old, new = deep(teacher).eval(), deep(student).train()
     learning = _unfrozen(new)
@@ -66,42 +76,39 @@ def teach(
     optimiser = torch.optim.AdamW(learning, rate, weight_decay=0.01)
     batches = list(batches_by_length([item_size(i) for i in items], most=LARGEST_BATCH))
     known: dict[int, Read] = {}
-    fast = read_cpu().has_bf16
     order = np.random.default_rng(0)
-    before, seen = _go_on(student, keep)
+    before, seen = _go_on(student, how.keep)
     began, held = time.perf_counter() - before, 0
     saved = time.perf_counter()
     while True:
         for place in order.permutation(len(batches)):
-            done = seen / (rounds * len(items)) if rounds else (time.perf_counter() - began) / seconds
+            done = seen / (how.rounds * len(items)) if how.rounds else (time.perf_counter() - began) / how.seconds
             if done >= 1:
-                progress(tr("distilling"), seconds, seconds)
+                progress(tr("distilling"), how.seconds, how.seconds)
                 new.eval()
                 return seen / len(items)
-            if keep and time.perf_counter() - saved > KEEP_EVERY_S:
+            if how.keep and time.perf_counter() - saved > KEEP_EVERY_S:
                 saved = time.perf_counter()
-                _save(student, keep, saved - began, seen)
+                _save(student, how.keep, saved - began, seen)
             batch = task.collate([items[i] for i in batches[place]])
             wanted = known.get(place)
             if wanted is None:
                 with torch.no_grad():
-                    wanted = _read(old, batch, fast)
+                    wanted = _read(old, batch, how)
                 if held + wanted.size <= MOST_HELD:
                     known[place], held = wanted, held + wanted.size
             optimiser.param_groups[0]["lr"] = rate * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
-            loss = distance(wanted, _read(new, batch, fast), batch.get("attention_mask"))
+            loss = distance(wanted, _read(new, batch, how), batch.get("attention_mask"))
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(learning, 1.0)
             optimiser.step()
             optimiser.zero_grad()
             seen += len(batches[place])
-            progress(tr("distilling"), min(done, 1.0) * seconds, seconds, f"loss {float(loss.detach()):.3f}")
+            progress(tr("distilling"), min(done, 1.0) * how.seconds, how.seconds, f"loss {float(loss.detach()):.3f}")
 
 
-def _read(model: nn.Module, batch: Batch, fast: bool) -> Read:
-    """Multiplied in bfloat16 where the processor does it in hardware, as in training: a step took 0.65 of the time
-    (benchmarks/README.md). Weights, what is compared, and steps stay float32."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+def _read(model: nn.Module, batch: Batch, how: Lessons) -> Read:
+    with torch.autocast("cpu", torch.bfloat16, enabled=how.bfloat16):
         return read(model, batch)
 
 

@@ -117,13 +117,14 @@ def write_low_rank(source: Bundle[Any, Any], workshop: Workshop, draft: Path) ->
 
 def _teach(source: Bundle[Any, Any], student: Any, workshop: Workshop, draft: Path) -> float:
     """Saves what has learned; how often each row was seen. Killed on the way, it goes on from beside the draft."""
-    from luodi.models.distil import teach
+    from luodi.models.distil import Lessons, teach
     from luodi.models.engine import save_network
 
     engine: Any = source.engine
     items = source.task.encode([e.input for e in workshop.training], source.processor)
     seconds, learned = 60 * workshop.settings.distill_minutes, draft.with_suffix(".learned")
-    times = teach(engine.model, student, source.task, items, seconds, keep=learned)
+    how = Lessons(seconds=seconds, keep=learned, bfloat16=workshop.cpu.has_bf16)
+    times = teach(engine.model, student, source.task, items, how)
     save_network(student, draft / "weights")
     learned.unlink(missing_ok=True)
     return times
