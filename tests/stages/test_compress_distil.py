@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from luodi.core.bundle import Bundle, open_bundle, read_manifest
 from luodi.core.contract import parse_contract
 from luodi.core.machine import Cpu
-from luodi.core.types import Dataset, Prediction
+from luodi.core.types import Dataset, Item, Prediction
 from luodi.models import distil, student
 from luodi.models.distil import Lessons, teach
 from luodi.models.likeness import Read
@@ -48,6 +49,12 @@ def run(folder: Path, bundle: Path, settings: CompressSettings, **accept: Any) -
     return compress(parent, data.train, data.validation, lambda: test, contract, settings, folder)
 
 
+def opened(folder: Path) -> tuple[Bundle[Any, Any], Any, Sequence[Item]]:
+    """The Bundle, its engine, and the inputs that it was trained on."""
+    bundle: Bundle[Any, Any] = open_bundle(folder)
+    return bundle, bundle.engine, bundle.task.encode([e.input for e in make_dataset().train], bundle.processor)
+
+
 def names(made: Compressed) -> set[str]:
     return {row["name"] for row in made.details["candidates"]}
 
@@ -70,15 +77,13 @@ def test_a_student_of_few_layers_begins_as_every_so_manieth_of_its_teacher(deep:
 
 def test_a_student_of_most_layers_leaves_out_those_that_do_least(deep: Path) -> None:
     """Layers whose answers are nothing: without them the network says what it said. It stays as it is."""
-    bundle: Bundle[Any, Any] = open_bundle(deep)
-    engine: Any = bundle.engine
+    bundle, engine, items = opened(deep)
     for place in (1, 4):
         layer = engine.model.encoder.encoder.layer[place]
         for answer in (layer.attention.output.dense, layer.output.dense):
             torch.nn.init.zeros_(answer.weight)
             torch.nn.init.zeros_(answer.bias)
     before = {name: tensor.clone() for name, tensor in engine.model.state_dict().items()}
-    items = bundle.task.encode([e.input for e in make_dataset().train], bundle.processor)
     assert choose_layers(engine.model, bundle.task, items, 4) == (0, 2, 3, 5)
     assert {1, 4}.isdisjoint(choose_layers(engine.model, bundle.task, items, 3))
     assert all(torch.equal(tensor, before[name]) for name, tensor in engine.model.state_dict().items())
@@ -109,9 +114,7 @@ def test_both_networks_are_multiplied_in_bfloat16_where_it_is_said(
     bfloat16: bool, deep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And compared in float32; a student comes as near in both."""
-    bundle: Bundle[Any, Any] = open_bundle(deep)
-    engine: Any = bundle.engine
-    items = bundle.task.encode([e.input for e in make_dataset().train], bundle.processor)
+    bundle, engine, items = opened(deep)
     lower = student_of(engine.model, [3])
     products: list[set[torch.dtype]] = []
     for network in (engine.model, lower):
@@ -161,9 +164,7 @@ def test_a_student_that_was_killed_goes_on_where_it_was(
     deep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what it had learned and for the time that was left; one of another shape begins anew."""
-    bundle: Bundle[Any, Any] = open_bundle(deep)
-    engine: Any = bundle.engine
-    items = bundle.task.encode([e.input for e in make_dataset().train], bundle.processor)
+    bundle, engine, items = opened(deep)
     keep = tmp_path / "student.learned"
     monkeypatch.setattr(distil, "KEEP_EVERY_S", 0.0)
     told: list[float] = []
